@@ -1,0 +1,2 @@
+//! The freshet binary.
+fn main() {}
