@@ -1,0 +1,97 @@
+// The build of the page: fixed file names (they are committed and cached by ETag), a list of what it was made from, and budgets.
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import react from "@vitejs/plugin-react";
+import { defineConfig, type Plugin } from "vite";
+
+const root = import.meta.dirname;
+
+/** The inputs of the build; `dashboards/src/assets/tests.rs` walks the same ones. */
+const SOURCE_FOLDERS = ["src", "public"];
+const SOURCE_FILES = ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts"];
+
+/** Limits in bytes after gzip. */
+const ENTRY_BYTES_MAX = 220_000;
+const DIST_BYTES_MAX = 450_000;
+
+function filesBelow(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(root.length + 1).replaceAll("\\", "/"));
+}
+
+/** Writes `dist/SOURCES.sha256` in the form of sha256sum, so that a stale build is found without Node. */
+function listSources(): Plugin {
+  return {
+    name: "freshet-sources",
+    apply: "build",
+    closeBundle() {
+      const paths = [...SOURCE_FOLDERS.flatMap(filesBelow), ...SOURCE_FILES].sort();
+      const lines = paths.map((path) => {
+        const hash = createHash("sha256").update(readFileSync(join(root, path))).digest("hex");
+        return `${hash}  ${path}\n`;
+      });
+      writeFileSync(join(root, "dist/SOURCES.sha256"), lines.join(""));
+    },
+  };
+}
+
+/** Fails the build when the page outgrows its budget; fonts are not counted. */
+function keepBudget(): Plugin {
+  return {
+    name: "freshet-budget",
+    apply: "build",
+    closeBundle() {
+      const packed = (path: string) => gzipSync(readFileSync(join(root, path)), { level: 9 }).length;
+      const all = filesBelow("dist").filter((path) => !/\.woff2?$|SOURCES/.test(path));
+      const total = all.reduce((sum, path) => sum + packed(path), 0);
+      const entry = packed("dist/assets/index.js") + packed("dist/assets/index.css");
+      console.log(`entry ${(entry / 1000).toFixed(1)} kB gz of ${ENTRY_BYTES_MAX / 1000}, all ${(total / 1000).toFixed(1)} of ${DIST_BYTES_MAX / 1000}`);
+      if (entry > ENTRY_BYTES_MAX || total > DIST_BYTES_MAX) throw new Error("the build is over its size budget");
+    },
+  };
+}
+
+/** The page speaks English so far: the thirty other catalogues of the widget library stay out of the build. */
+function englishOnly(): Plugin {
+  return {
+    name: "freshet-english-only",
+    apply: "build",
+    enforce: "pre",
+    load(id) {
+      const catalogue = /node_modules\/.*(?:intl|i18n)\/.*\b([a-z]{2}-[A-Z]{2})\.m?js$/.exec(id);
+      if (catalogue !== null && catalogue[1] !== "en-US") return "export default {};";
+      return undefined;
+    },
+  };
+}
+
+const server = process.env.FRESHET_URL ?? "http://127.0.0.1:8888";
+
+export default defineConfig({
+  root,
+  base: "/ui/",
+  plugins: [react(), englishOnly(), listSources(), keepBudget()],
+  build: {
+    target: "es2022",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+    rolldownOptions: {
+      output: {
+        entryFileNames: "assets/[name].js",
+        chunkFileNames: "assets/[name].js",
+        assetFileNames: "assets/[name][extname]",
+      },
+    },
+  },
+  server: {
+    proxy: {
+      "/api": { target: server, ws: true, changeOrigin: true, rewriteWsOrigin: true },
+      "/druid": { target: server, changeOrigin: true },
+      "/status": { target: server, changeOrigin: true },
+    },
+  },
+});
