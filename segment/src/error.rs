@@ -1,0 +1,99 @@
+//! What can go wrong in this crate, and the few kinds a caller can act on.
+
+use std::fmt;
+
+/// The kinds of failure that every Freshet crate shares. A door maps them, once, to its own status codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request or the bytes break a rule; asking again unchanged will not help.
+    Invalid,
+    /// The named thing does not exist.
+    NotFound,
+    /// The thing exists already, or changed under the caller.
+    Conflict,
+    /// A part is away for now; asking again later may help.
+    Unavailable,
+    /// A limit is reached: memory, rows, places.
+    Exhausted,
+    /// Someone asked for the end: a cancel, a deadline, a closed connection.
+    Cancelled,
+    /// Bytes that were once right are no longer right.
+    Corrupt,
+    /// A defect of Freshet.
+    Internal,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Failures of segments, catalog and timeline.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// A text, value or schema that breaks a rule of this crate.
+    #[error("{what}: {reason}")]
+    Invalid {
+        /// What was being read or built.
+        what: &'static str,
+        /// Why it is refused, and what is accepted.
+        reason: String,
+    },
+    /// A table, supervisor or segment that is not there.
+    #[error("{what} `{name}` does not exist")]
+    NotFound {
+        /// The sort of thing.
+        what: &'static str,
+        /// Its name as asked for.
+        name: String,
+    },
+    /// A name that is taken.
+    #[error("{what} `{name}` exists already")]
+    Exists {
+        /// The sort of thing.
+        what: &'static str,
+        /// The taken name.
+        name: String,
+    },
+    /// A growing segment, dictionary or numbering that has reached its bound.
+    #[error("{what} is full at {limit}: {cure}")]
+    Full {
+        /// What is full.
+        what: &'static str,
+        /// The bound.
+        limit: u64,
+        /// What helps.
+        cure: &'static str,
+    },
+    /// A failure below, in Arrow's kernels.
+    #[error("column `{column}`")]
+    Arrow {
+        /// The column being read or written.
+        column: String,
+        /// What Arrow says.
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+}
+
+impl SegmentError {
+    /// The kind a caller can act on.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Exists { .. } => ErrorKind::Conflict,
+            Self::Full { .. } => ErrorKind::Exhausted,
+            Self::Arrow { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// A refusal with its reason.
+    pub fn invalid(what: &'static str, reason: impl Into<String>) -> Self {
+        Self::Invalid { what, reason: reason.into() }
+    }
+}
+
+/// Result of this crate.
+pub type Result<T, E = SegmentError> = std::result::Result<T, E>;

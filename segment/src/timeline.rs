@@ -1,0 +1,352 @@
+//! Which segments answer for an interval, and the readings that queries take of it.
+//!
+//! This is the one place where ingestion and queries meet. A task publishes snapshots of its growing segments; the swap of
+//! one pointer makes them visible. A query takes one [`Reading`] and sees, of each table, exactly what was there when
+//! it first looked: later appends do not touch it, and no lock is held while it reads.
+//!
+//! ```text
+//! task ──publish──▶ TableTimeline ──ArcSwap──▶ TableView ◀── Reading (pins one view a table) ◀── query
+//! ```
+//! Visibility is a pair of commit numbers an entry; a reading at `s` sees `from <= s < until`. Growing segments are there
+//! from the commit at which they were first published on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::freshness::Freshness;
+use crate::growing::GrowingSnapshot;
+use crate::id::{SegmentId, TableId, TableName};
+use crate::schema::TableSchema;
+use crate::time::{Interval, Timestamp};
+
+/// Visible for ever, as far as anyone knows.
+pub const VISIBLE_FOREVER: u64 = u64::MAX;
+/// Changes remembered one by one; older ones are merged pairwise, which only makes the answer more careful.
+const CHANGES_MAX: usize = 128;
+
+/// The rows of a segment, in whichever form they are.
+#[derive(Debug, Clone)]
+pub enum VisibleSegment {
+    /// In memory and still appended to.
+    Growing(Arc<GrowingSnapshot>),
+}
+
+impl VisibleSegment {
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Growing(snapshot) => snapshot.rows(),
+        }
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Growing(snapshot) => snapshot.bytes(),
+        }
+    }
+
+    /// First and last event time; `None` without rows.
+    pub fn time_range(&self) -> Option<(Timestamp, Timestamp)> {
+        match self {
+            Self::Growing(snapshot) => snapshot.time_range(),
+        }
+    }
+}
+
+/// A segment of a view.
+#[derive(Debug, Clone)]
+pub struct SegmentEntry {
+    /// Its identity.
+    pub id: SegmentId,
+    /// First commit at which it is seen.
+    pub visible_from: u64,
+    /// First commit at which it is no longer seen.
+    pub visible_until: u64,
+    /// Its rows.
+    pub segment: VisibleSegment,
+}
+
+/// What changed between two looks at a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// Nothing.
+    Nothing,
+    /// Rows came; none of them has an event time before this.
+    From(Timestamp),
+    /// Anything may have changed.
+    Everything,
+}
+
+/// A table at one moment; immutable.
+#[derive(Debug, Clone)]
+pub struct TableView {
+    /// The table's number.
+    pub table_id: TableId,
+    /// Its name.
+    pub name: TableName,
+    /// Its schema; at least as wide as any of its segments'.
+    pub schema: Arc<TableSchema>,
+    /// Commit number at which the entries are to be read.
+    pub commit_seq: u64,
+    /// Grows with each visible change.
+    pub seq: u64,
+    /// When the newest record among the visible rows was produced or received.
+    pub produced_max: Option<Timestamp>,
+    segments: Arc<[SegmentEntry]>,
+    /// `(seq, earliest event time that came with it or after the entry before)`, rising.
+    changes: Arc<[(u64, Timestamp)]>,
+}
+
+impl TableView {
+    /// All entries visible at `commit_seq`.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentEntry> {
+        self.segments.iter().filter(|e| e.visible_from <= self.commit_seq && self.commit_seq < e.visible_until)
+    }
+
+    /// The visible entries that may hold rows of `interval`.
+    pub fn visible(&self, interval: Interval) -> impl Iterator<Item = &SegmentEntry> {
+        self.segments().filter(move |entry| {
+            entry.segment.time_range().is_some_and(|(min, max)| min < interval.end() && interval.start() <= max)
+        })
+    }
+
+    /// How many rows are visible.
+    pub fn rows(&self) -> u64 {
+        self.segments().map(|e| e.segment.rows() as u64).sum()
+    }
+
+    /// Bytes of memory of the visible segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments().map(|e| e.segment.bytes() as u64).sum()
+    }
+
+    /// First and last event time; `None` without rows.
+    pub fn time_range(&self) -> Option<(Timestamp, Timestamp)> {
+        self.segments().filter_map(|e| e.segment.time_range()).reduce(|(a, b), (min, max)| (a.min(min), b.max(max)))
+    }
+
+    /// What came after the view whose `seq` was `seq`. Never too little.
+    pub fn changed_since(&self, seq: u64) -> Changed {
+        if seq >= self.seq {
+            return if seq == self.seq { Changed::Nothing } else { Changed::Everything };
+        }
+        self.changes
+            .iter()
+            .filter(|(at, _)| *at > seq)
+            .map(|(_, from)| *from)
+            .min()
+            .map_or(Changed::Everything, Changed::From)
+    }
+}
+
+/// What a task says with the snapshots it publishes.
+#[derive(Debug, Clone)]
+pub struct Visible {
+    /// The table's schema after the append.
+    pub schema: Arc<TableSchema>,
+    /// Earliest event time among the new rows.
+    pub min_changed: Timestamp,
+    /// When the newest of the new records was produced or received.
+    pub produced_max: Option<Timestamp>,
+}
+
+/// The timeline of one table.
+#[derive(Debug)]
+pub struct TableTimeline {
+    view: ArcSwap<TableView>,
+    /// Writers take turns; readers never wait.
+    writer: Mutex<()>,
+    freshness: Freshness,
+}
+
+impl TableTimeline {
+    fn new(table_id: TableId, name: TableName, schema: Arc<TableSchema>, commit_seq: u64) -> Self {
+        let view = TableView {
+            table_id,
+            name,
+            schema,
+            commit_seq,
+            seq: 0,
+            produced_max: None,
+            segments: Arc::from([]),
+            changes: Arc::from([]),
+        };
+        Self { view: ArcSwap::from_pointee(view), writer: Mutex::new(()), freshness: Freshness::new() }
+    }
+
+    /// The table now.
+    pub fn view(&self) -> Arc<TableView> {
+        self.view.load_full()
+    }
+
+    /// How long records take from being produced to being queryable.
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    /// Makes all these snapshots visible in one step; each replaces the one of the same segment id. The schema only
+    /// widens: an older one than the view has is ignored.
+    pub fn publish(&self, snapshots: Vec<Arc<GrowingSnapshot>>, visible: Visible) {
+        let _turn = self.writer.lock();
+        let old = self.view.load();
+        let mut segments = old.segments.to_vec();
+        for snapshot in snapshots {
+            let id = snapshot.id().clone();
+            let segment = VisibleSegment::Growing(snapshot);
+            match segments.iter_mut().find(|e| e.id == id) {
+                Some(entry) => entry.segment = segment,
+                None => segments.push(SegmentEntry {
+                    id,
+                    visible_from: old.commit_seq,
+                    visible_until: VISIBLE_FOREVER,
+                    segment,
+                }),
+            }
+        }
+        let seq = old.seq + 1;
+        let mut changes = old.changes.to_vec();
+        changes.push((seq, visible.min_changed));
+        if changes.len() > CHANGES_MAX {
+            let (early, late) = changes.split_at(CHANGES_MAX / 2);
+            let merged = early.chunks(2).filter_map(|pair| {
+                let (at, _) = pair.last()?;
+                pair.iter().map(|(_, from)| *from).min().map(|from| (*at, from))
+            });
+            changes = merged.chain(late.iter().copied()).collect();
+        }
+        let wider = visible.schema.version() > old.schema.version();
+        self.view.store(Arc::new(TableView {
+            table_id: old.table_id,
+            name: old.name.clone(),
+            schema: if wider { visible.schema } else { Arc::clone(&old.schema) },
+            commit_seq: old.commit_seq,
+            seq,
+            produced_max: old.produced_max.max(visible.produced_max),
+            segments: segments.into(),
+            changes: changes.into(),
+        }));
+    }
+}
+
+type Directory = BTreeMap<TableName, Arc<TableTimeline>>;
+
+/// All tables of this node.
+#[derive(Debug)]
+pub struct Timeline {
+    directory: ArcSwap<Directory>,
+    writer: Mutex<()>,
+    commit_seq: AtomicU64,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Timeline {
+    /// A timeline without tables.
+    pub fn new() -> Self {
+        Self { directory: ArcSwap::default(), writer: Mutex::new(()), commit_seq: AtomicU64::new(0) }
+    }
+
+    /// The timeline of a table, made when it is not there. A table of the same name and another id is replaced: it was
+    /// dropped and made again.
+    pub fn create_table(&self, id: TableId, name: &TableName, schema: Arc<TableSchema>) -> Arc<TableTimeline> {
+        let _turn = self.writer.lock();
+        let old = self.directory.load();
+        if let Some(table) = old.get(name)
+            && table.view().table_id == id
+        {
+            return Arc::clone(table);
+        }
+        let commit_seq = self.commit_seq.load(Ordering::Acquire);
+        let table = Arc::new(TableTimeline::new(id, name.clone(), schema, commit_seq));
+        let mut directory = Directory::clone(&old);
+        directory.insert(name.clone(), Arc::clone(&table));
+        self.directory.store(Arc::new(directory));
+        table
+    }
+
+    /// Takes a table out of sight. Readings that hold it keep it. Says whether it was there.
+    pub fn drop_table(&self, name: &TableName) -> bool {
+        let _turn = self.writer.lock();
+        let mut directory = Directory::clone(&self.directory.load());
+        let was_there = directory.remove(name).is_some();
+        self.directory.store(Arc::new(directory));
+        was_there
+    }
+
+    /// A table by name.
+    pub fn table(&self, name: &str) -> Option<Arc<TableTimeline>> {
+        let name: TableName = name.parse().ok()?;
+        self.directory.load().get(&name).cloned()
+    }
+
+    /// All tables, by name.
+    pub fn tables(&self) -> Vec<Arc<TableTimeline>> {
+        self.directory.load().values().cloned().collect()
+    }
+
+    /// What a query may see from now on.
+    pub fn reading(&self) -> Reading {
+        Reading {
+            inner: Arc::new(Pinned {
+                directory: self.directory.load_full(),
+                commit_seq: self.commit_seq.load(Ordering::Acquire),
+                views: Mutex::new(HashMap::new()),
+            }),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pinned {
+    directory: Arc<Directory>,
+    commit_seq: u64,
+    views: Mutex<HashMap<TableName, Arc<TableView>>>,
+}
+
+/// What one query sees: one view of each table, fixed when the query first looks at it. Clones are the same reading.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    inner: Arc<Pinned>,
+}
+
+impl Reading {
+    /// The commit number it reads at.
+    pub fn commit_seq(&self) -> u64 {
+        self.inner.commit_seq
+    }
+
+    /// A table as this reading sees it.
+    pub fn table(&self, name: &str) -> Option<Arc<TableView>> {
+        let name: TableName = name.parse().ok()?;
+        let table = self.inner.directory.get(&name)?;
+        let mut views = self.inner.views.lock();
+        Some(Arc::clone(views.entry(name).or_insert_with(|| table.view())))
+    }
+
+    /// Names of all tables, sorted.
+    pub fn table_names(&self) -> impl Iterator<Item = &TableName> {
+        self.inner.directory.keys()
+    }
+
+    /// All tables as this reading sees them, by name.
+    pub fn tables(&self) -> Vec<Arc<TableView>> {
+        self.inner.directory.keys().filter_map(|name| self.table(name.as_str())).collect()
+    }
+
+    /// The views fixed so far.
+    pub fn pinned(&self) -> Vec<Arc<TableView>> {
+        self.inner.views.lock().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
