@@ -39,9 +39,7 @@ fn main() -> io::Result<()> {
     let mut table = String::from("&[\n");
     for (number, (path, bytes)) in files.iter().enumerate() {
         let packed = format!("asset-{number}.gz");
-        let mut encoder = GzBuilder::new()
-            .mtime(0)
-            .write(Vec::new(), Compression::best());
+        let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
         encoder.write_all(bytes)?;
         fs::write(out.join(&packed), encoder.finish()?)?;
         let mut hash = String::new();
@@ -71,10 +69,7 @@ fn collect(dist: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) ->
         }
         println!("cargo:rerun-if-changed={}", path.display());
         let inside = path.strip_prefix(dist).map_err(io::Error::other)?;
-        let parts: Vec<_> = inside
-            .components()
-            .map(|part| part.as_os_str().to_string_lossy())
-            .collect();
+        let parts: Vec<_> = inside.components().map(|part| part.as_os_str().to_string_lossy()).collect();
         let name = parts.join("/");
         if name != "SOURCES.sha256" {
             files.insert(name, fs::read(&path)?);

@@ -31,9 +31,7 @@ struct File {
 static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 static INDEX: LazyLock<String> = LazyLock::new(|| {
-    let file = find("index.html")
-        .map(|file| inflate(file.gzip))
-        .unwrap_or_default();
+    let file = find("index.html").map(|file| inflate(file.gzip)).unwrap_or_default();
     String::from_utf8_lossy(&file).into_owned()
 });
 
@@ -43,10 +41,7 @@ pub const HEADERS: &[(&str, &str)] = &[
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-opener-policy", "same-origin"),
-    (
-        "permissions-policy",
-        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    ),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ];
 
 /// One embedded file.
@@ -76,19 +71,12 @@ pub fn asset(path: &str) -> Option<Asset> {
     if path == "index.html" {
         return None;
     }
-    find(path).map(|file| Asset {
-        content_type: file.content_type,
-        etag: file.etag,
-        gzip: file.gzip,
-    })
+    find(path).map(|file| Asset { content_type: file.content_type, etag: file.etag, gzip: file.gzip })
 }
 
 /// The paths of all embedded files except `index.html`, sorted.
 pub fn paths() -> impl Iterator<Item = &'static str> {
-    FILES
-        .iter()
-        .map(|file| file.path)
-        .filter(|path| *path != "index.html")
+    FILES.iter().map(|file| file.path).filter(|path| *path != "index.html")
 }
 
 /// `index.html` for one response. `nonce` is fresh random text of base64 characters; any other character is left out, here and in
@@ -134,10 +122,7 @@ impl Folder {
         if root.join("index.html").is_file() {
             return Ok(Self { root });
         }
-        let text = format!(
-            "{} holds no index.html: run `make ui`, or name the folder web/dist",
-            root.display()
-        );
+        let text = format!("{} holds no index.html: run `make ui`, or name the folder web/dist", root.display());
         Err(io::Error::new(io::ErrorKind::NotFound, text))
     }
 
@@ -156,40 +141,27 @@ impl Folder {
     /// When the file is there and cannot be read.
     pub fn asset(&self, path: &str) -> io::Result<Option<FolderAsset>> {
         let inside = Path::new(path.trim_start_matches('/'));
-        let plain = inside
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
+        let plain = inside.components().all(|part| matches!(part, Component::Normal(_)));
         let file = self.root.join(inside);
         if !plain || inside == Path::new("index.html") || !file.is_file() {
             return Ok(None);
         }
-        Ok(Some(FolderAsset {
-            content_type: content_type(path),
-            bytes: std::fs::read(file)?,
-        }))
+        Ok(Some(FolderAsset { content_type: content_type(path), bytes: std::fs::read(file)? }))
     }
 }
 
 fn find(path: &str) -> Option<&'static File> {
-    FILES
-        .binary_search_by(|file| file.path.cmp(path))
-        .ok()
-        .map(|at| &FILES[at])
+    FILES.binary_search_by(|file| file.path.cmp(path)).ok().map(|at| &FILES[at])
 }
 
 fn inflate(gzip: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
-    GzDecoder::new(gzip)
-        .read_to_end(&mut plain)
-        .expect("build.rs wrote this gzip, and memory takes all of it");
+    GzDecoder::new(gzip).read_to_end(&mut plain).expect("build.rs wrote this gzip, and memory takes all of it");
     plain
 }
 
 fn clean(nonce: &str) -> String {
-    nonce
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_'))
-        .collect()
+    nonce.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_')).collect()
 }
 
 #[cfg(test)]
