@@ -200,7 +200,10 @@ pub struct GranularitySpec {
 
 impl Default for GranularitySpec {
     fn default() -> Self {
-        Self { segment: Granularity::Period(Period { months: 0, days: 1, millis: 0 }, Zone::Utc), query: Granularity::None }
+        Self {
+            segment: Granularity::Period(Period { months: 0, days: 1, millis: 0 }, Zone::Utc),
+            query: Granularity::None,
+        }
     }
 }
 
@@ -237,15 +240,27 @@ impl SupervisorSpec {
             );
         }
         if self.time.column.is_empty() {
-            return refuse("/spec/dataSchema/timestampSpec/column", "the time column has no name".to_owned(), "name the field");
+            return refuse(
+                "/spec/dataSchema/timestampSpec/column",
+                "the time column has no name".to_owned(),
+                "name the field",
+            );
         }
         for (index, dimension) in self.dimensions.declared.iter().enumerate() {
             let at = format!("/spec/dataSchema/dimensionsSpec/dimensions/{index}");
             if dimension.name.is_empty() || dimension.name == freshet_segment::schema::TIME_COLUMN {
-                return refuse(&at, format!("dimension {:?} cannot be used", dimension.name), "`__time` is the time column itself");
+                return refuse(
+                    &at,
+                    format!("dimension {:?} cannot be used", dimension.name),
+                    "`__time` is the time column itself",
+                );
             }
             if self.dimensions.declared[..index].iter().any(|earlier| earlier.name == dimension.name) {
-                return refuse(&at, format!("dimension `{}` is listed twice", dimension.name), "list each dimension once");
+                return refuse(
+                    &at,
+                    format!("dimension `{}` is listed twice", dimension.name),
+                    "list each dimension once",
+                );
             }
         }
         let SourceSpec::Kafka(kafka) = &self.source;
@@ -375,7 +390,11 @@ pub fn check_property(name: &str) -> Result<()> {
     }
     let hint = if let Some((_, cure)) = REPLACED.iter().find(|(replaced, _)| *replaced == name) {
         (*cure).to_owned()
-    } else if name.ends_with(".location") || name.ends_with(".file") || name.ends_with(".path") || name.ends_with(".paths") {
+    } else if name.ends_with(".location")
+        || name.ends_with(".file")
+        || name.ends_with(".path")
+        || name.ends_with(".paths")
+    {
         "files of the server cannot be named in a spec; give certificates and keys as text: ssl.ca.pem, ssl.certificate.pem, \
          ssl.key.pem"
             .to_owned()

@@ -145,7 +145,12 @@ mod tests {
 
     #[test]
     fn each_format_reads_its_own_way_of_writing() {
-        let iso = ["2015-09-12T00:46:58.771Z", "2015-09-12 00:46:58.771", "2015-09-12T02:46:58.771+02:00", " 2015-09-12T00:46:58.771 "];
+        let iso = [
+            "2015-09-12T00:46:58.771Z",
+            "2015-09-12 00:46:58.771",
+            "2015-09-12T02:46:58.771+02:00",
+            " 2015-09-12T00:46:58.771 ",
+        ];
         for text in iso {
             assert_eq!(column(TimeFormat::Auto).from_text(text), Ok(T), "{text}");
             assert_eq!(column(TimeFormat::Iso).from_text(text), Ok(T), "{text}");
@@ -192,7 +197,8 @@ mod tests {
 
     #[test]
     fn the_query_granularity_floors_and_a_missing_time_has_its_value() {
-        let granularity = GranularitySpec { query: "hour".parse().expect("a granularity"), ..GranularitySpec::default() };
+        let granularity =
+            GranularitySpec { query: "hour".parse().expect("a granularity"), ..GranularitySpec::default() };
         let spec = TimeSpec { missing_value: Some(Timestamp::from_millis(T)), ..TimeSpec::auto("t") };
         let mut time = TimeColumn::new(&spec, &granularity);
         let floor = T - T % 3_600_000;

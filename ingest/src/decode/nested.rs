@@ -146,7 +146,11 @@ fn write_string(quoted: &str, out: &mut String) -> Result<(), NestedError> {
 
 /// The text of a JSON string.
 pub(super) fn unescape(quoted: &str) -> Result<String, NestedError> {
-    serde_json::from_str(quoted).map_err(|error| NestedError::BadString(error.to_string()))
+    serde_json::from_str(quoted).map_err(|_| {
+        NestedError::BadString(
+            "a text has an escape that stands for no character, such as half of a surrogate pair".to_owned(),
+        )
+    })
 }
 
 /// Appends `text` as a JSON string.

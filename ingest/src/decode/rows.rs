@@ -12,7 +12,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, RecordBatch, StringBuilder, TimestampMillisecondArray};
+use arrow::array::{
+    ArrayRef, Float32Array, Float64Array, Int64Array, RecordBatch, StringBuilder, TimestampMillisecondArray,
+};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Field, Schema};
 use freshet_segment::number::{write_double, write_float};
@@ -188,7 +190,9 @@ impl Slot {
             return;
         }
         self.rows.pop();
-        if let Some(Cell::Digits(span) | Cell::Text(span) | Cell::Texts { span, .. } | Cell::Json(span)) = self.cells.pop() {
+        if let Some(Cell::Digits(span) | Cell::Text(span) | Cell::Texts { span, .. } | Cell::Json(span)) =
+            self.cells.pop()
+        {
             self.text.truncate(span.start as usize);
         }
     }
@@ -375,7 +379,10 @@ impl Rows {
         }
         let is_new = rule != Rule::Ignore && self.schema.as_ref().is_none_or(|schema| schema.index_of(name).is_none());
         if is_new && self.columns_left == 0 {
-            let reason = format!("field `{}` would be one column too many: a table has at most {COLUMN_COUNT_MAX}", shorten(name));
+            let reason = format!(
+                "field `{}` would be one column too many: a table has at most {COLUMN_COUNT_MAX}",
+                shorten(name)
+            );
             let hint = "list the wanted dimensions in the spec, or nest rare fields in one object";
             self.refuse(At::Field(shorten(name)), reason, Some(hint.to_owned()));
             return NO_SLOT;
@@ -515,17 +522,19 @@ impl Rows {
         let len = range.len();
         let mut fields: Vec<Field> = vec![Column::time().field()];
         let times = ScalarBuffer::from(self.times[range.clone()].to_vec());
-        let mut arrays: Vec<ArrayRef> = vec![Arc::new(TimestampMillisecondArray::new(times, None).with_timezone("UTC"))];
+        let mut arrays: Vec<ArrayRef> =
+            vec![Arc::new(TimestampMillisecondArray::new(times, None).with_timezone("UTC"))];
         for slot in &self.slots {
             let from = slot.rows.partition_point(|row| (*row as usize) < range.start);
             let to = slot.rows.partition_point(|row| (*row as usize) < range.end);
             if from == to {
                 continue;
             }
-            let column = schema
-                .column(&slot.name)
-                .ok_or_else(|| IngestError::internal(format!("the schema lacks column `{}` of its batch", slot.name)))?;
-            let cells = Cells { slot, rows: &slot.rows[from..to], cells: &slot.cells[from..to], first: range.start, len };
+            let column = schema.column(&slot.name).ok_or_else(|| {
+                IngestError::internal(format!("the schema lacks column `{}` of its batch", slot.name))
+            })?;
+            let cells =
+                Cells { slot, rows: &slot.rows[from..to], cells: &slot.cells[from..to], first: range.start, len };
             let array = cells.array(column)?;
             fields.push(column.field().with_data_type(array.data_type().clone()));
             arrays.push(array);
@@ -537,7 +546,10 @@ impl Rows {
 
 impl std::fmt::Debug for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").field("rows", &self.times.len()).field("columns", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Rows")
+            .field("rows", &self.times.len())
+            .field("columns", &self.slots.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -758,7 +770,9 @@ fn put_long(slot: &mut Slot, row: u32, raw: &str) -> Result<(), Bad> {
         Token::Null => return Ok(()),
         Token::Bool(b) => i64::from(b),
         Token::Long(n) => n,
-        Token::Double(n) => truncated(n).ok_or_else(|| misfit(ColumnType::Long, &format!("{n}, which is beyond 64 bits")))?,
+        Token::Double(n) => {
+            truncated(n).ok_or_else(|| misfit(ColumnType::Long, &format!("{n}, which is beyond 64 bits")))?
+        }
         Token::Digits(raw) | Token::Huge(raw) => {
             return Err(misfit(ColumnType::Long, &format!("{}, which is beyond 64 bits", shorten(raw))));
         }
@@ -766,9 +780,10 @@ fn put_long(slot: &mut Slot, row: u32, raw: &str) -> Result<(), Bad> {
             let text = text_of(quoted)?;
             let text = text.trim();
             // As Druid: decimal text counts when nothing would be lost.
-            let whole = text.parse::<i64>().ok().or_else(|| {
-                text.parse::<f64>().ok().filter(|n| n.fract() == 0.0).and_then(truncated)
-            });
+            let whole = text
+                .parse::<i64>()
+                .ok()
+                .or_else(|| text.parse::<f64>().ok().filter(|n| n.fract() == 0.0).and_then(truncated));
             whole.ok_or_else(|| misfit(ColumnType::Long, &format!("the text {:?}", shorten(text))))?
         }
         Token::Array(_) => return Err(misfit(ColumnType::Long, "an array")),
@@ -822,7 +837,9 @@ impl Cells<'_> {
                 Arc::new(TimestampMillisecondArray::from(self.numbers(column, whole)?).with_timezone("UTC"))
             }
             ColumnType::Double => Arc::new(Float64Array::from(self.numbers(column, real)?)),
-            ColumnType::Float => Arc::new(Float32Array::from(self.numbers(column, |cell, text| real(cell, text).map(|n| n as f32))?)),
+            ColumnType::Float => {
+                Arc::new(Float32Array::from(self.numbers(column, |cell, text| real(cell, text).map(|n| n as f32))?))
+            }
             ColumnType::String => self.texts(column, write_as_text)?,
             ColumnType::Json => self.texts(column, write_as_json)?,
         })

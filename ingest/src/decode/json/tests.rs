@@ -130,7 +130,13 @@ fn whole_numbers_beyond_64_bits_are_doubles_and_keep_their_digits_as_text() {
 fn an_object_makes_the_whole_column_json() {
     let rows = decode(
         &DimensionsSpec::discovered(),
-        &[r#"{"ts":1,"v":1}"#, r#"{"ts":2,"v":"a\"b"}"#, r#"{"ts":3,"v":["x","y"]}"#, r#"{"ts":4,"v":{"k":[ ]}}"#, r#"{"ts":5,"v":["x"]}"#],
+        &[
+            r#"{"ts":1,"v":1}"#,
+            r#"{"ts":2,"v":"a\"b"}"#,
+            r#"{"ts":3,"v":["x","y"]}"#,
+            r#"{"ts":4,"v":{"k":[ ]}}"#,
+            r#"{"ts":5,"v":["x"]}"#,
+        ],
     );
     let expected = [Some("1"), Some(r#""a\"b""#), Some(r#"["x","y"]"#), Some(r#"{"k":[]}"#), Some(r#"["x"]"#)];
     assert_column(&rows, "v", "JSON", &expected);
@@ -170,7 +176,12 @@ fn declared_columns_coerce_as_druid_does() {
     assert_column(&rows, "l", "LONG", &[Some("12"), Some("12"), Some("13"), Some("1"), Some("-1"), None, None, None]);
     assert_column(&rows, "d", "DOUBLE", &[Some("1.5"), Some("3.0"), Some("1.0"), None, None, None, None, None]);
     assert_column(&rows, "f", "FLOAT", &[Some("1.0"), Some("2.5"), None, None, None, None, None, None]);
-    assert_column(&rows, "j", "JSON", &[Some("\"x\""), Some("1.50"), Some(r#"{"a":null}"#), Some("[1,2]"), None, None, None, None]);
+    assert_column(
+        &rows,
+        "j",
+        "JSON",
+        &[Some("\"x\""), Some("1.50"), Some(r#"{"a":null}"#), Some("[1,2]"), None, None, None, None],
+    );
     assert_column(&rows, "t", "TIMESTAMP", &[Some("1442016000000"), Some("0"), None, None, None, None, None, None]);
     assert!(!columns_of(&rows, &empty_schema()).contains_key("unlisted"));
 }
@@ -202,7 +213,11 @@ fn a_value_that_does_not_fit_its_declared_type_is_null_and_listed_or_refuses_its
 
 #[test]
 fn string_discovery_keeps_everything_as_text() {
-    let dimensions = DimensionsSpec { discovery: Discovery::Strings, exclusions: vec!["skip".to_owned()], ..DimensionsSpec::discovered() };
+    let dimensions = DimensionsSpec {
+        discovery: Discovery::Strings,
+        exclusions: vec!["skip".to_owned()],
+        ..DimensionsSpec::discovered()
+    };
     let rows = decode(&dimensions, &[r#"{"ts":1,"a":1,"b":false,"c":1e10,"skip":1}"#]);
     assert_column(&rows, "a", "STRING", &[Some("1")]);
     assert_column(&rows, "b", "STRING", &[Some("false")]);
@@ -220,8 +235,11 @@ fn a_poison_record_costs_itself_and_leaves_no_trace() {
         (b"{\"ts\":1,\"\xff\":1}", "not valid JSON"),
         (br#"{"ts":1,"v":"\ud800"}"#, "surrogate"),
         (br#"{"ts":1,"v":01}"#, "not valid JSON"),
-        (br#"{"ts":1,"v":"a
-b"}"#, "control character"),
+        (
+            br#"{"ts":1,"v":"a
+b"}"#,
+            "control character",
+        ),
         (br#"{"v":"no time"}"#, "has no time"),
         (br#"{"ts":"soon","v":"text","fresh":2}"#, "\"soon\" is not a time"),
         (br#"{"ts":[1],"v":1.5}"#, "array"),
@@ -258,7 +276,10 @@ fn one_record_may_hold_several_objects() {
     let rows = decode(&DimensionsSpec::discovered(), &["{\"ts\":1}{\"ts\":2}\n {\"ts\":3}\n", "{\"ts\":4}"]);
     assert_eq!((rows.times(), rows.records()), (&[1, 2, 3, 4][..], &[0, 0, 0, 1][..]));
     // Well-formed but useless: only that one is refused. Broken: what follows it in the record is lost with it.
-    let rows = decode(&DimensionsSpec::discovered(), &[r#"{"ts":1} 5 {"ts":"x"} {"ts":2}"#, r#"{"ts":3} {"ts":4,} {"ts":5}"#, r#"{"ts":6}"#]);
+    let rows = decode(
+        &DimensionsSpec::discovered(),
+        &[r#"{"ts":1} 5 {"ts":"x"} {"ts":2}"#, r#"{"ts":3} {"ts":4,} {"ts":5}"#, r#"{"ts":6}"#],
+    );
     assert_eq!(rows.times(), [1, 2, 3, 6]);
     let refused: Vec<_> = rows.rejections().iter().map(|r| (r.record, r.row)).collect();
     assert_eq!(refused, [(0, 1), (0, 2), (1, 5)]);
@@ -289,10 +310,16 @@ fn a_record_beyond_ten_mebibytes_is_refused_unread() {
 
 #[test]
 fn a_table_has_at_most_ten_thousand_columns_and_refused_rows_do_not_use_them_up() {
-    let table: Vec<Column> = (0..COLUMN_COUNT_MAX - 3).map(|n| Column::dimension(&format!("c{n}"), ColumnType::Long)).collect();
+    let table: Vec<Column> =
+        (0..COLUMN_COUNT_MAX - 3).map(|n| Column::dimension(&format!("c{n}"), ColumnType::Long)).collect();
     let schema = Arc::new(TableSchema::new(table).expect("a schema"));
     let mut rows = Rows::new(rules(&DimensionsSpec::discovered(), BadField::Null));
-    let records: [&[u8]; 4] = [br#"{"ts":1,"c0":1,"c9000":2}"#, br#"{"ts":2,"new1":1,"new2":1}"#, br#"{"ts":3,"new3":1}"#, br#"{"ts":4,"new1":2}"#];
+    let records: [&[u8]; 4] = [
+        br#"{"ts":1,"c0":1,"c9000":2}"#,
+        br#"{"ts":2,"new1":1,"new2":1}"#,
+        br#"{"ts":3,"new3":1}"#,
+        br#"{"ts":4,"new1":2}"#,
+    ];
     decode_into(&mut rows, &schema, &records);
     assert_eq!((rows.times(), rows.refused()), (&[1, 2, 4][..], 1));
     assert!(rows.rejections()[0].reason.contains("`new3`"));
@@ -311,7 +338,9 @@ fn a_table_has_at_most_ten_thousand_columns_and_refused_rows_do_not_use_them_up(
 
 #[test]
 fn a_batch_can_be_built_in_slices() {
-    let records: Vec<String> = (0..10).map(|n| if n % 3 == 0 { format!(r#"{{"ts":{n},"a":"v{n}","n":{n}}}"#) } else { format!(r#"{{"ts":{n}}}"#) }).collect();
+    let records: Vec<String> = (0..10)
+        .map(|n| if n % 3 == 0 { format!(r#"{{"ts":{n},"a":"v{n}","n":{n}}}"#) } else { format!(r#"{{"ts":{n}}}"#) })
+        .collect();
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
     let rows = decode(&DimensionsSpec::discovered(), &records);
     let schema = empty_schema().widen(&rows.observed()).expect("widens").expect("wider");
