@@ -165,4 +165,5 @@ fn clean(nonce: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests;
