@@ -16,7 +16,7 @@ demo: ## build, then serve the seeded demo stream and its page on http://127.0.0
 	@tests/services/deps.sh
 	cargo build --workspace --bin freshet --profile demo --locked
 	@echo "open http://$(LISTEN)/ (Ctrl-C stops)"
-	@exec $(TARGET_DIR)/demo/freshet --demo --listen $(LISTEN)
+	@exec env -u FRESHET_URL -u FRESHET_CACHE $(TARGET_DIR)/demo/freshet --demo --listen $(LISTEN)
 
 kafka-demo: ## fetch and start a real Kafka, read 39,244 Wikipedia edits from it, ask the first queries
 	@exec tests/services/kafka-demo.sh

@@ -29,8 +29,8 @@ failures=()
 in_ci() { [ "${CI:-}" = true ]; }
 if in_ci; then export CARGO_INCREMENTAL=0; fi
 
-export FRESHET_KAFKA_PORT=0
-export FRESHET_KAFKA_RUN="$logs/kafka"
+export FRESHET_TEST_KAFKA_PORT=0
+export FRESHET_TEST_KAFKA_RUN="$logs/kafka"
 fetching=()
 
 # shellcheck disable=SC2317  # called by the trap
@@ -149,7 +149,7 @@ else
   else
     say "!! no Kafka: $(tail -n 3 "$logs/kafka-fetch.log")"
   fi
-  FRESHET_TEST_KAFKA="$kafka_address" FRESHET_TEST_SKIPS="$skips" FRESHET_BIN="$target/debug/freshet" \
+  FRESHET_TEST_KAFKA="$kafka_address" FRESHET_TEST_SKIPS="$skips" FRESHET_TEST_BIN="$target/debug/freshet" \
     run cargo-test cargo test --workspace --locked --no-fail-fast
   read -r p f i <<<"$(counts_of_cargo "$logs/cargo-test.log")"
   # A test that could not have its service wrote a line into the list; libtest counts it as passed.
@@ -183,8 +183,8 @@ if [ -f tests/browser/package.json ]; then
   elif ! npm_ci tests/browser >"$logs/npm-browser.log" 2>&1; then
     missing "browser tests" "npm ci failed in tests/browser: $(tail -n 3 "$logs/npm-browser.log")"
   else
-    CHROMIUM=$(tail -n 1 "$logs/chromium-path") FRESHET_BIN="$target/debug/freshet" \
-      run browser npm --prefix tests/browser test
+    CHROMIUM=$(tail -n 1 "$logs/chromium-path") FRESHET_TEST_BIN="$target/debug/freshet" \
+      run browser env -u FRESHET_CACHE npm --prefix tests/browser test
     read -r p f s <<<"$(counts_of_lines "$logs/browser.log")"
     if [ "$code" != 0 ] && [ "$f" = 0 ]; then f=1; fi
     count "$p" "$f" "$s" browser

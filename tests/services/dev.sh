@@ -11,7 +11,7 @@ root=$(cd "$here/../.." && pwd)
 [ $# -eq 2 ] || die "usage: $0 BINARY HOST:PORT"
 have npm || die "Node 20 or newer with npm is needed for the page's development server"
 
-"$1" --demo --listen "$2" &
+env -u FRESHET_URL -u FRESHET_CACHE "$1" --demo --listen "$2" &
 server_pid=$!
 trap 'stop_pid "$server_pid" 20' EXIT
 trap 'exit 130' INT TERM

@@ -5,8 +5,8 @@
 #   kafka-demo.sh --once    ends after the first answers (the tests run it so)
 #
 # FRESHET_URL         the server to use (default http://127.0.0.1:8888); started here when nothing answers there
-# FRESHET_BIN         a freshet binary to start (default: built here)
-# FRESHET_KAFKA_PORT  port of the broker (default 19092), further settings in kafka.sh
+# FRESHET_TEST_BIN         a freshet binary to start (default: built here)
+# FRESHET_TEST_KAFKA_PORT  port of the broker (default 19092), further settings in kafka.sh
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -95,7 +95,7 @@ fi
 if answers; then
   say "using the Freshet that runs on $url"
 else
-  bin="${FRESHET_BIN:-}"
+  bin="${FRESHET_TEST_BIN:-}"
   if [ -z "$bin" ]; then
     "$here/deps.sh"
     (cd "$root" && cargo build --workspace --bin freshet --profile demo --locked)
@@ -103,7 +103,8 @@ else
   fi
   listen="${url#http://}"
   [ "$listen" != "$url" ] || die "FRESHET_URL must begin with http://, it is $url"
-  "$bin" --listen "$listen" --data-dir "$work/data" >"$work/freshet.log" 2>&1 &
+  # These two are for scripts; as settings the server would refuse them.
+  env -u FRESHET_URL -u FRESHET_CACHE "$bin" --listen "$listen" --data-dir "$work/data" >"$work/freshet.log" 2>&1 &
   server_pid=$!
   tries=0
   until answers; do

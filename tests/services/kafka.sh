@@ -12,9 +12,9 @@
 #   kafka.sh count TOPIC                number of records in it
 #   kafka.sh produce FILE TOPIC         one record a line; a .gz file is unpacked on the way
 #
-# FRESHET_KAFKA_PORT  port of the broker (default 19092; 0: a free one is chosen, and kept for this run folder)
-# FRESHET_KAFKA_RUN   run folder: pid, log, data (default: in the cache, one for each port)
-# FRESHET_KAFKA_HEAP  heap of the broker (default 512m)
+# FRESHET_TEST_KAFKA_PORT  port of the broker (default 19092; 0: a free one is chosen, and kept for this run folder)
+# FRESHET_TEST_KAFKA_RUN   run folder: pid, log, data (default: in the cache, one for each port)
+# FRESHET_TEST_KAFKA_HEAP  heap of the broker (default 512m)
 # FRESHET_CACHE       where fetched files stay (default: ~/.cache/freshet)
 set -euo pipefail
 
@@ -22,8 +22,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/services/lib.sh
 . "$here/lib.sh"
 
-port="${FRESHET_KAFKA_PORT:-19092}"
-run="${FRESHET_KAFKA_RUN:-$cache_dir/run/kafka-$port}"
+port="${FRESHET_TEST_KAFKA_PORT:-19092}"
+run="${FRESHET_TEST_KAFKA_RUN:-$cache_dir/run/kafka-$port}"
 [ ! -s "$run/port" ] || port=$(cat "$run/port")
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/kafka/pom.xml")
 jars="$cache_dir/kafka-$version"
@@ -97,7 +97,7 @@ start() {
   if [ -s "$run/controller" ]; then controller=$(cat "$run/controller"); else controller=$(free_port); fi
   local taken
   for taken in "$port" "$controller"; do
-    ! port_taken "$taken" || die "port $taken is in use by something else; set FRESHET_KAFKA_PORT to a free one (or 0)"
+    ! port_taken "$taken" || die "port $taken is in use by something else; set FRESHET_TEST_KAFKA_PORT to a free one (or 0)"
   done
   echo "$port" >"$run/port"
   echo "$controller" >"$run/controller"
@@ -139,7 +139,7 @@ PROPERTIES
       >"$run/format.log" 2>&1 || die "Kafka's storage could not be formatted: $(tail -n 3 "$run/format.log")"
   fi
   # Its own session: a Ctrl-C meant for the caller does not reach it, only `stop` ends it.
-  setsid java "-Xmx${FRESHET_KAFKA_HEAP:-512m}" "-Xms128m" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
+  setsid java "-Xmx${FRESHET_TEST_KAFKA_HEAP:-512m}" "-Xms128m" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
     -Djava.awt.headless=true -Dorg.slf4j.simpleLogger.showDateTime=true \
     -Dorg.slf4j.simpleLogger.dateTimeFormat="yyyy-MM-dd'T'HH:mm:ss.SSS" \
     -cp "$jars/*" kafka.Kafka "$run/server.properties" </dev/null >>"$run/kafka.log" 2>&1 9>&- &

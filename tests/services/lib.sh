@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 # Where things fetched from the network stay, outside the checkout: shared by all checkouts of a user.
+# A variable for scripts only: whoever starts freshet takes it out of the environment (unknown FRESHET_* are refused).
 # shellcheck disable=SC2034
 cache_dir="${FRESHET_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/freshet}"
 
