@@ -1,2 +1,13 @@
 //! One binary for all integration tests: each module is one door of the server, asked from the outside.
+//!
+//! Most tests share one server process and keep apart by names of their own (`cluster::unique`); they wait with a deadline and
+//! never sleep and hope. Expectations come from the oracle, from the contract, or were worked out by hand; none is computed by the
+//! code under test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod druid_http;
+mod kafka;
+mod live;
+mod push;
+mod server;
+mod slt;

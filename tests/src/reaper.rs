@@ -21,6 +21,8 @@ eval "$todo"
 /// Has the shell command run when this process is gone. One line, and harmless when its target ended before.
 pub fn at_exit(command: &str) {
     assert!(!command.contains('\n'), "one line at a time");
+    // Nobody waits for the shell: it ends after this process.
+    #[allow(clippy::zombie_processes)]
     let reaper = REAPER.get_or_init(|| {
         // A group of its own: Ctrl-C at the terminal ends the tests, and the reaper has to outlive them.
         let mut shell = Command::new("sh")

@@ -232,6 +232,24 @@ impl Kafka {
         }
     }
 
+    /// Writes the records in one transaction, and commits or aborts it.
+    pub fn send_in_transaction(&self, topic: &str, partition: i32, records: &[String], commit: bool) {
+        let producer: BaseProducer = self
+            .config()
+            .set("transactional.id", format!("{topic}-{commit}-{}", records.len()))
+            .create()
+            .expect("a producer needs no more than the address and its id");
+        producer.init_transactions(ADMIN_DEADLINE).expect("the broker has a transaction coordinator");
+        producer.begin_transaction().expect("no transaction is open");
+        let topic = Topic { producer, name: topic.to_owned() };
+        topic.send(partition, records);
+        if commit {
+            topic.producer.commit_transaction(ADMIN_DEADLINE).expect("the transaction commits");
+        } else {
+            topic.producer.abort_transaction(ADMIN_DEADLINE).expect("the transaction aborts");
+        }
+    }
+
     /// Next offset of each partition: the number of records in it, because nothing is ever deleted here.
     #[must_use]
     pub fn end_offsets(&self, topic: &str) -> BTreeMap<i32, i64> {
