@@ -1,1 +1,131 @@
-//! t
+//! Runs `tests/slt/**/*.slt` over the HTTP endpoint of a running server. A file fills its tables by push.
+//!
+//! Two kinds of statement come before the queries of a file, both as sqllogictest's `statement ok`:
+//!
+//! - `PUSH table` with one JSON object on each following line: one push. Several pushes of one table are several batches.
+//! - `SET sqlTimeZone 'zone'` and other context keys, for all that follows.
+//!
+//! `${table}` in a file is a name of its own, so that files run at the same time and again. A NULL prints as `NULL`, an empty string as
+//! `(empty)`, a double keeps its decimal point.
+
+use std::path::{Path, PathBuf};
+
+use freshet_tests::cluster::{Server, shared, unique};
+use freshet_tests::services;
+use serde_json::{Map, Value, json};
+use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner};
+
+struct Door {
+    server: &'static Server,
+    context: Map<String, Value>,
+}
+
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl DB for Door {
+    type Error = Refused;
+    type ColumnType = DefaultColumnType;
+
+    fn run(&mut self, text: &str) -> Result<DBOutput<DefaultColumnType>, Refused> {
+        let text = text.trim();
+        if let Some(rest) = text.strip_prefix("PUSH ") {
+            let (table, rows) = rest.split_once('\n').ok_or_else(|| Refused("PUSH without rows".to_owned()))?;
+            let count = self.server.push_lines(table.trim(), rows.to_owned());
+            return Ok(DBOutput::StatementComplete(count));
+        }
+        if let Some(rest) = text.strip_prefix("SET ") {
+            let (key, value) = rest.split_once(' ').ok_or_else(|| Refused("SET without a value".to_owned()))?;
+            let value = value.trim().trim_matches('\'');
+            let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+            self.context.insert(key.to_owned(), value);
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        let answer = self.server.sql_request(&json!({
+            "query": text, "resultFormat": "array", "context": self.context,
+            "header": true, "typesHeader": true, "sqlTypesHeader": true
+        }));
+        if answer.status != 200 {
+            return Err(Refused(answer.expect_error(answer.status)));
+        }
+        // Text of numbers as it came: through a float, digits would be lost.
+        let mut rows: Vec<Vec<Box<serde_json::value::RawValue>>> =
+            serde_json::from_slice(&answer.bytes).map_err(|error| Refused(format!("{error}: {}", answer.text())))?;
+        let data = rows.split_off(3);
+        let types = rows[2]
+            .iter()
+            .map(|name| match name.get().trim_matches('"') {
+                "BIGINT" | "INTEGER" => DefaultColumnType::Integer,
+                "DOUBLE" | "FLOAT" => DefaultColumnType::FloatingPoint,
+                _ => DefaultColumnType::Text,
+            })
+            .collect();
+        let rows = data.iter().map(|row| row.iter().map(|value| show(value.get())).collect()).collect();
+        Ok(DBOutput::Rows { types, rows })
+    }
+
+    fn engine_name(&self) -> &'static str {
+        "freshet"
+    }
+}
+
+fn show(json: &str) -> String {
+    match serde_json::from_str(json) {
+        Ok(Value::Null) => "NULL".to_owned(),
+        Ok(Value::String(text)) if text.is_empty() => "(empty)".to_owned(),
+        Ok(Value::String(text)) => text,
+        _ => json.to_owned(),
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "slt") {
+            found.push(path);
+        }
+    }
+}
+
+/// Runs every record of a file, so that one failure does not hide the others. Gives the failures.
+fn run_file(path: &Path) -> Vec<String> {
+    let table = unique("slt");
+    let text = std::fs::read_to_string(path).unwrap().replace("${table}", &table);
+    let copy = tempfile::Builder::new().suffix(".slt").tempfile().unwrap();
+    std::fs::write(copy.path(), text).unwrap();
+    let mut runner = Runner::new(|| async { Ok(Door { server: shared(), context: Map::new() }) });
+    // Column types are compared, not only counted.
+    runner.with_column_validator(sqllogictest::strict_column_validator);
+    let records = sqllogictest::parse_file(copy.path()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let name = path.strip_prefix(services::checkout()).unwrap().display().to_string();
+    let mut failures = Vec::new();
+    for record in records {
+        if let Err(error) = runner.run(record) {
+            let text = error.to_string().replace(&copy.path().display().to_string(), &name);
+            failures.push(text);
+        }
+    }
+    failures
+}
+
+#[test]
+fn every_file_holds() {
+    let mut found = Vec::new();
+    files(&services::checkout().join("tests/slt"), &mut found);
+    assert!(found.len() >= 10, "the files are there: {found:?}");
+    let only = std::env::var("FRESHET_TEST_SLT").unwrap_or_default();
+    let found: Vec<_> = found.into_iter().filter(|path| path.to_string_lossy().contains(&only)).collect();
+    let failures: Vec<String> = found.iter().flat_map(|path| run_file(path)).collect();
+    assert!(failures.is_empty(), "{} failures\n\n{}", failures.len(), failures.join("\n\n"));
+}
