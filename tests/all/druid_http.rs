@@ -87,14 +87,18 @@ fn header_rows_by_flag() {
     assert_eq!(text(&none, "object", types.clone()), "[{\"a\":{\"type\":\"LONG\"},\"b\":{\"type\":\"STRING\"}}]\n");
     assert_eq!(text(&none, "array", types), "[[\"a\",\"b\"],[\"LONG\",\"STRING\"]]\n");
     let sql_types = json!({"header": true, "sqlTypesHeader": true});
-    assert_eq!(text(&none, "object", sql_types.clone()), "[{\"a\":{\"sqlType\":\"BIGINT\"},\"b\":{\"sqlType\":\"VARCHAR\"}}]\n");
+    assert_eq!(
+        text(&none, "object", sql_types.clone()),
+        "[{\"a\":{\"sqlType\":\"BIGINT\"},\"b\":{\"sqlType\":\"VARCHAR\"}}]\n"
+    );
     assert_eq!(text(&none, "csv", sql_types), "a,b\nBIGINT,VARCHAR\n\n");
 }
 
 #[test]
 fn native_and_sql_types_of_columns_and_expressions() {
     let t = table();
-    let query = format!("SELECT __time, name, n, x, n > 0 AS b, COUNT(*) OVER () AS c, 1 AS i, 'x' AS s FROM {t} LIMIT 0");
+    let query =
+        format!("SELECT __time, name, n, x, n > 0 AS b, COUNT(*) OVER () AS c, 1 AS i, 'x' AS s FROM {t} LIMIT 0");
     let seen = text(&query, "array", json!({"header": true, "typesHeader": true, "sqlTypesHeader": true}));
     let rows: Value = serde_json::from_str(&seen).unwrap();
     assert_eq!(rows[0], json!(["__time", "name", "n", "x", "b", "c", "i", "s"]));
@@ -157,7 +161,10 @@ fn names_of_columns() {
     );
     let twice = text(&format!("SELECT n AS a, n AS a FROM {t} WHERE n = 1"), "array", json!({"header": true}));
     assert_eq!(twice, "[[\"a\",\"a\"],[1,1]]\n", "duplicate names do not fail");
-    assert_eq!(text(&format!("SELECT n AS a, n AS a FROM {t} WHERE n = 1"), "object", json!({})), "[{\"a\":1,\"a\":1}]\n");
+    assert_eq!(
+        text(&format!("SELECT n AS a, n AS a FROM {t} WHERE n = 1"), "object", json!({})),
+        "[{\"a\":1,\"a\":1}]\n"
+    );
     assert_eq!(text("SELECT 1 AS \"Größe \"\"x\"\"\"", "object", json!({})), "[{\"Größe \\\"x\\\"\":1}]\n");
 }
 
@@ -213,7 +220,11 @@ fn an_unknown_column_is_named_with_its_position() {
     let (message, body) = refused(&format!("SELECT\n  nope\nFROM {}", table()));
     assert!(message.contains("nope"), "{message}");
     assert_eq!(body["context"]["sourceType"], "sql", "{body}");
-    assert_eq!((&body["context"]["line"], &body["context"]["column"]), (&json!("2"), &json!("3")), "1-based, as text: {body}");
+    assert_eq!(
+        (&body["context"]["line"], &body["context"]["column"]),
+        (&json!("2"), &json!("3")),
+        "1-based, as text: {body}"
+    );
 }
 
 #[test]
@@ -235,9 +246,13 @@ fn a_nearly_right_name_gets_a_hint() {
 
 #[test]
 fn broken_syntax_is_refused_with_a_position() {
-    for (query, line, column) in
-        [("SELEC 1", "1", "1"), ("SELECT 1 FROM", "1", ""), ("SELECT (1", "1", ""), ("SELECT 1,\n  , 2", "2", "3"), ("", "", "")]
-    {
+    for (query, line, column) in [
+        ("SELEC 1", "1", "1"),
+        ("SELECT 1 FROM", "1", ""),
+        ("SELECT (1", "1", ""),
+        ("SELECT 1,\n  , 2", "2", "3"),
+        ("", "", ""),
+    ] {
         let (_, body) = refused(query);
         if !line.is_empty() {
             assert_eq!(body["context"]["line"], json!(line), "{query}: {body}");
@@ -355,7 +370,10 @@ fn parameters_are_bound_in_order() {
         "a value is never text of the query"
     );
     assert_eq!(
-        rows(&format!("SELECT COUNT(*) FROM {t} WHERE name IS NOT DISTINCT FROM ?"), json!([by_type("VARCHAR", Value::Null)])),
+        rows(
+            &format!("SELECT COUNT(*) FROM {t} WHERE name IS NOT DISTINCT FROM ?"),
+            json!([by_type("VARCHAR", Value::Null)])
+        ),
         json!([[1]])
     );
     assert_eq!(rows("SELECT ? + 1", json!([by_type("BIGINT", json!(41))])), json!([[42]]));
@@ -384,7 +402,9 @@ fn endless() -> String {
         assert_eq!(shared().push_lines(&table, rows), 3000);
         table
     });
-    format!("SELECT SUM((a.n * 7 + b.n * 5 + c.n * 3 + d.n) % 11) FROM {t} a, {t} b, {t} c, {t} d WHERE a.n + b.n <> c.n + d.n")
+    format!(
+        "SELECT SUM((a.n * 7 + b.n * 5 + c.n * 3 + d.n) % 11) FROM {t} a, {t} b, {t} c, {t} d WHERE a.n + b.n <> c.n + d.n"
+    )
 }
 
 #[test]
@@ -441,7 +461,9 @@ fn a_client_that_goes_away_frees_its_query() {
 fn sql_and_pushes_at_the_same_time_see_whole_batches() {
     let (server, table) = (shared(), unique("whole_batches"));
     // Each batch adds up to zero.
-    let batch = |n: i64| -> Vec<Value> { (0..10).map(|i| json!({"ts": n, "amount": if i % 2 == 0 { i } else { 1 - i }})).collect() };
+    let batch = |n: i64| -> Vec<Value> {
+        (0..10).map(|i| json!({"ts": n, "amount": if i % 2 == 0 { i } else { 1 - i }})).collect()
+    };
     assert_eq!(batch(0).iter().map(|row| row["amount"].as_i64().unwrap()).sum::<i64>(), 0);
     server.push(&table, &batch(0));
     std::thread::scope(|scope| {
@@ -502,7 +524,8 @@ fn the_queries_of_pydruid_are_answered() {
     let (server, t) = (shared(), table());
     assert_eq!(server.rows("SELECT 1"), json!([[1]]));
     let exists = |name: &str| {
-        let query = format!("SELECT COUNT(*) > 0 AS exists_ FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = '{name}'");
+        let query =
+            format!("SELECT COUNT(*) > 0 AS exists_ FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_NAME = '{name}'");
         text(&query, "object", json!({}))
     };
     assert_eq!(exists(t), "[{\"exists_\":true}]\n");
@@ -533,7 +556,8 @@ fn status_and_health_answer_as_druid() {
 #[test]
 fn answers_are_packed_when_the_client_takes_gzip() {
     let t = table();
-    let body = json!({"query": format!("SELECT a.name, b.name AS other FROM {t} a, {t} b, {t} c"), "resultFormat": "array"});
+    let body =
+        json!({"query": format!("SELECT a.name, b.name AS other FROM {t} a, {t} b, {t} c"), "resultFormat": "array"});
     let plain = reqwest::blocking::Client::builder().no_gzip().no_proxy().build().unwrap();
     let request = |gzip: bool| {
         let mut request = plain.post(shared().url("/druid/v2/sql")).json(&body);

@@ -120,14 +120,15 @@ fn the_wikipedia_walk_has_the_known_answers() {
         "SELECT page, COUNT(*) AS Edits FROM wikipedia GROUP BY page ORDER BY Edits DESC LIMIT 2 OFFSET 10",
         json!([["Utente:Giulio Mainardi/Sandbox", 16], ["Wikipedia:Administrator intervention against vandalism", 16]]),
     );
-    let hours = ask("SELECT FLOOR(__time TO HOUR) AS HourTime, SUM(deleted), COUNT(*) FROM wikipedia GROUP BY 1 ORDER BY 1");
+    let hours =
+        ask("SELECT FLOOR(__time TO HOUR) AS HourTime, SUM(deleted), COUNT(*) FROM wikipedia GROUP BY 1 ORDER BY 1");
     let deleted = [
-        1761, 16208, 14543, 13101, 12040, 6399, 9036, 11409, 11616, 17509, 19406, 16284, 18672, 30520, 18025, 26399, 24759,
-        19634, 17345, 19305, 22265, 16394, 16379, 15289,
+        1761, 16208, 14543, 13101, 12040, 6399, 9036, 11409, 11616, 17509, 19406, 16284, 18672, 30520, 18025, 26399,
+        24759, 19634, 17345, 19305, 22265, 16394, 16379, 15289,
     ];
     let edits = [
-        268, 1144, 1102, 815, 824, 1260, 2120, 2237, 1622, 1704, 1792, 1624, 1709, 2073, 1873, 1965, 1959, 2300, 2170, 2013,
-        1832, 1766, 1590, 1482,
+        268, 1144, 1102, 815, 824, 1260, 2120, 2237, 1622, 1704, 1792, 1624, 1709, 2073, 1873, 1965, 1959, 2300, 2170,
+        2013, 1832, 1766, 1590, 1482,
     ];
     let expected: Vec<Value> =
         (0..24).map(|h| json!([format!("2015-09-12T{h:02}:00:00.000Z"), deleted[h], edits[h]])).collect();
@@ -272,7 +273,9 @@ fn the_demo_script_answers_its_questions() {
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
-    for line in ["39244,9385573,394298,8991275", "#en.wikipedia,11549", "Wikipedia:Vandalismusmeldung,33", "Jeremy Corbyn,27"] {
+    for line in
+        ["39244,9385573,394298,8991275", "#en.wikipedia,11549", "Wikipedia:Vandalismusmeldung,33", "Jeremy Corbyn,27"]
+    {
         assert!(out.lines().any(|seen| seen.trim() == line), "{line} in:\n{out}\n{err}");
     }
     assert!(!run.path().join("kafka/pid").exists(), "it stopped the broker it had started");
@@ -373,7 +376,8 @@ fn suspend_in_the_middle_of_a_backlog_is_exact() {
     let producer = kafka.topic(&topic);
     let mut oracle = Oracle::default();
     for partition in 0..2 {
-        let events: Vec<_> = Events::new(&format!("backlog-{partition}"), 500 + partition as u64).take(60_000).collect();
+        let events: Vec<_> =
+            Events::new(&format!("backlog-{partition}"), 500 + partition as u64).take(60_000).collect();
         producer.send(partition, texts(&events));
         oracle.add(&events);
     }
@@ -416,7 +420,8 @@ fn a_killed_broker_is_waited_for_and_the_sums_stay_exact() {
     oracle.check(server, &table);
     wait::until("the supervisor to say that its broker is gone", || {
         let payload = payload(server, &table);
-        let told = payload["state"] == "UNHEALTHY_SUPERVISOR" || payload["recentErrors"].as_array().is_some_and(|e| !e.is_empty());
+        let told = payload["state"] == "UNHEALTHY_SUPERVISOR"
+            || payload["recentErrors"].as_array().is_some_and(|e| !e.is_empty());
         if told { Ok(()) } else { Err(payload.to_string()) }
     });
     kafka.restart();
@@ -453,7 +458,8 @@ fn poison_records_are_counted_and_listed_and_cost_only_themselves() {
     let (server, table, topic) = (shared(), unique("poison"), unique("poison"));
     kafka.create_topic(&topic, 1);
     let events: Vec<_> = Events::new("poison", 13).take(400).collect();
-    let deep = format!("{{\"time\":1767225600000,\"source\":\"deep\",\"x\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
+    let deep =
+        format!("{{\"time\":1767225600000,\"source\":\"deep\",\"x\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
     let poison: Vec<Vec<u8>> = vec![
         b"not json at all".to_vec(),
         b"{\"time\":1767225600000,\"source\":\"cut".to_vec(),
@@ -649,7 +655,11 @@ fn bad_specs_are_refused_with_what_and_where() {
         spec
     };
     refuse("type", &with(&|s| s["type"] = json!("kafkaa")), &["kafkaa"]);
-    refuse("no table", &with(&|s| drop(s["spec"]["dataSchema"].as_object_mut().unwrap().remove("dataSource"))), &["dataSource"]);
+    refuse(
+        "no table",
+        &with(&|s| drop(s["spec"]["dataSchema"].as_object_mut().unwrap().remove("dataSource"))),
+        &["dataSource"],
+    );
     refuse("no topic", &with(&|s| drop(s["spec"]["ioConfig"].as_object_mut().unwrap().remove("topic"))), &["topic"]);
     refuse("no broker", &with(&|s| s["spec"]["ioConfig"]["consumerProperties"] = json!({})), &["bootstrap.servers"]);
     refuse(
@@ -671,7 +681,11 @@ fn bad_specs_are_refused_with_what_and_where() {
         &["rollup"],
     );
     for property in ["plugin.library.paths", "ssl.ca.location", "sasl.kerberos.kinit.cmd"] {
-        refuse(property, &with(&|s| s["spec"]["ioConfig"]["consumerProperties"][property] = json!("/etc/passwd")), &[property]);
+        refuse(
+            property,
+            &with(&|s| s["spec"]["ioConfig"]["consumerProperties"][property] = json!("/etc/passwd")),
+            &[property],
+        );
     }
     refuse("table name", &with(&|s| s["spec"]["dataSchema"]["dataSource"] = json!("a/../b")), &[]);
     refuse("not an object", &json!([1, 2]), &[]);

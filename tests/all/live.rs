@@ -50,7 +50,9 @@ fn a_bucketed_subscription_follows_pushes_and_late_rows() {
     let mut sub = subscription(
         7,
         &table,
-        &format!("SELECT ${{bucket}} AS \"t\", country, COUNT(*) AS events, SUM(amount) AS amount FROM \"{table}\" WHERE ${{time}} GROUP BY 1, 2"),
+        &format!(
+            "SELECT ${{bucket}} AS \"t\", country, COUNT(*) AS events, SUM(amount) AS amount FROM \"{table}\" WHERE ${{time}} GROUP BY 1, 2"
+        ),
     );
     sub["bucketMs"] = json!(5000);
     live.send(&sub);
@@ -93,7 +95,9 @@ fn a_subscription_without_buckets_sends_whole_results() {
     let mut sub = subscription(
         1,
         &table,
-        &format!("SELECT page, SUM(n) AS n FROM {table} WHERE ${{time}} AND page <> ? GROUP BY page ORDER BY n DESC LIMIT 3"),
+        &format!(
+            "SELECT page, SUM(n) AS n FROM {table} WHERE ${{time}} AND page <> ? GROUP BY page ORDER BY n DESC LIMIT 3"
+        ),
     );
     sub["params"] = json!([{"type": "VARCHAR", "value": "hidden"}]);
     live.send(&sub);
@@ -140,7 +144,8 @@ fn a_relative_range_moves_with_the_clock() {
     let mut sub = subscription(4, &table, &format!("SELECT COUNT(*) AS n FROM {table} WHERE ${{time}}"));
     sub["range"] = json!({"from": "now-4s", "to": "now"});
     live.send(&sub);
-    for (expected, why) in [(1, "the row is younger than four seconds"), (0, "by time alone it falls out of the range")] {
+    for (expected, why) in [(1, "the row is younger than four seconds"), (0, "by time alone it falls out of the range")]
+    {
         wait::until(why, || {
             let Some(frame) = live.next_within(Duration::from_millis(500)) else { return Err("no frame".to_owned()) };
             assert_ne!(frame.kind, ERROR, "{}", String::from_utf8_lossy(&frame.payload));

@@ -46,10 +46,15 @@ fn the_time_column_is_found_by_its_usual_names_and_by_parameter() {
     for name in ["__time", "timestamp", "time", "ts", "@timestamp"] {
         let table = unique("timename");
         server.push(&table, &[json!({name: "2026-01-01T00:00:00Z", "n": 1})]);
-        assert_eq!(server.rows(&format!("SELECT __time, n FROM {table}")), json!([["2026-01-01T00:00:00.000Z", 1]]), "{name}");
+        assert_eq!(
+            server.rows(&format!("SELECT __time, n FROM {table}")),
+            json!([["2026-01-01T00:00:00.000Z", 1]]),
+            "{name}"
+        );
     }
     let table = unique("timename");
-    let reply = server.post(&format!("{}?timestampColumn=when", path(&table)), &json!({"when": 1_767_225_600_123_i64, "n": 2}));
+    let reply =
+        server.post(&format!("{}?timestampColumn=when", path(&table)), &json!({"when": 1_767_225_600_123_i64, "n": 2}));
     assert_eq!(reply.expect(200)["accepted"], 1);
     assert_eq!(server.rows(&format!("SELECT __time, n FROM {table}")), json!([["2026-01-01T00:00:00.123Z", 2]]));
 }
@@ -92,7 +97,8 @@ fn gzip_bodies_are_unpacked_and_broken_ones_refused() {
     let events: Vec<_> = Events::new("gzip", 11).take(3000).collect();
     let send = |body: Vec<u8>| {
         let request = server.client().post(server.url(&path(&table)));
-        server.send(request.header("Content-Type", "application/x-ndjson").header("Content-Encoding", "gzip").body(body))
+        server
+            .send(request.header("Content-Type", "application/x-ndjson").header("Content-Encoding", "gzip").body(body))
     };
     let packed = gzip(events::lines(&events).as_bytes());
     let mut cut = packed.clone();
@@ -109,7 +115,10 @@ fn an_unknown_content_encoding_is_refused() {
     let (server, table) = (shared(), unique("encoding"));
     let request = server.client().post(server.url(&path(&table)));
     let answer = server.send(
-        request.header("Content-Type", "application/json").header("Content-Encoding", "lzma").body(r#"{"ts":0}"#.to_owned()),
+        request
+            .header("Content-Type", "application/json")
+            .header("Content-Encoding", "lzma")
+            .body(r#"{"ts":0}"#.to_owned()),
     );
     let _ = answer.expect_error(415);
     assert_no_table(server, &table);
@@ -126,7 +135,11 @@ fn a_bad_row_refuses_the_whole_batch_and_is_named() {
         let at = answer.json()["at"].as_str().unwrap_or_default().to_owned();
         assert!(at.contains("row 3"), "names the row: {}", answer.text());
     }
-    assert_eq!(server.rows(&format!("SELECT COUNT(*), SUM(n) FROM {table}")), json!([[1, 1]]), "nothing of them was stored");
+    assert_eq!(
+        server.rows(&format!("SELECT COUNT(*), SUM(n) FROM {table}")),
+        json!([[1, 1]]),
+        "nothing of them was stored"
+    );
 }
 
 #[test]
@@ -146,7 +159,8 @@ fn on_error_skip_keeps_the_good_rows_and_lists_the_bad_ones() {
 
     let letters = server.get(&format!("/api/v1/tables/{table}/dead-letters?limit=10")).expect(200);
     assert_eq!(letters["total"], 2, "{letters}");
-    let raw: Vec<_> = letters["letters"].as_array().unwrap().iter().map(|l| l["raw"].as_str().unwrap().to_owned()).collect();
+    let raw: Vec<_> =
+        letters["letters"].as_array().unwrap().iter().map(|l| l["raw"].as_str().unwrap().to_owned()).collect();
     assert!(raw.iter().any(|raw| raw.contains("never")) && raw.iter().any(|raw| raw.contains("{oops")), "{letters}");
     assert_eq!(server.get(&format!("/api/v1/tables/{table}")).expect(200)["rejected"], 2);
 }
@@ -165,7 +179,11 @@ fn types_widen_and_earlier_values_stay() {
     server.push(&table, &[json!({"ts": 1, "v": 1}), json!({"ts": 2, "v": 2})]);
     assert_eq!(server.rows(&format!("SELECT SUM(v) FROM {table}")), json!([[3]]));
     server.push(&table, &[json!({"ts": 3, "v": 0.5})]);
-    assert_eq!(server.rows(&format!("SELECT v FROM {table} ORDER BY __time")), json!([[1.0], [2.0], [0.5]]), "LONG to DOUBLE");
+    assert_eq!(
+        server.rows(&format!("SELECT v FROM {table} ORDER BY __time")),
+        json!([[1.0], [2.0], [0.5]]),
+        "LONG to DOUBLE"
+    );
     assert_eq!(server.rows(&format!("SELECT SUM(v) FROM {table}")), json!([[3.5]]));
     server.push(&table, &[json!({"ts": 4, "v": "many"}), json!({"ts": 5, "w": "new column"})]);
     let columns = server.get(&format!("/api/v1/tables/{table}/columns")).expect(200);
@@ -213,7 +231,8 @@ fn text_of_all_scripts_comes_back_byte_for_byte() {
         "a filter finds it too"
     );
     // Escapes in JSON mean the same text.
-    let _ = server.post_bytes(&path(&table), "application/json", r#"{"ts":100,"text":"\ud83d\ude00\u00e9"}"#).expect(200);
+    let _ =
+        server.post_bytes(&path(&table), "application/json", r#"{"ts":100,"text":"\ud83d\ude00\u00e9"}"#).expect(200);
     assert_eq!(server.rows(&format!("SELECT COUNT(*) FROM {table} WHERE text = '😀é'")), json!([[1]]));
 }
 
@@ -233,9 +252,14 @@ fn numbers_keep_all_their_digits() {
     let (server, table) = (shared(), unique("digits"));
     server.push(
         &table,
-        &[json!({"ts": 1, "l": i64::MAX, "d": 1e300}), json!({"ts": 2, "l": i64::MIN, "d": -5e-324}), json!({"ts": 3, "l": 9_007_199_254_740_993_i64, "d": 0.1})],
+        &[
+            json!({"ts": 1, "l": i64::MAX, "d": 1e300}),
+            json!({"ts": 2, "l": i64::MIN, "d": -5e-324}),
+            json!({"ts": 3, "l": 9_007_199_254_740_993_i64, "d": 0.1}),
+        ],
     );
-    let answer = server.sql_request(&json!({"query": format!("SELECT l FROM {table} ORDER BY __time"), "resultFormat": "csv"}));
+    let answer =
+        server.sql_request(&json!({"query": format!("SELECT l FROM {table} ORDER BY __time"), "resultFormat": "csv"}));
     assert_eq!(answer.text(), "9223372036854775807\n-9223372036854775808\n9007199254740993\n\n");
     assert_eq!(server.rows(&format!("SELECT d FROM {table} ORDER BY __time")), json!([[1e300], [-5e-324], [0.1]]));
 }
@@ -289,7 +313,8 @@ fn concurrent_pushes_sum_up_exactly() {
                         assert_eq!(server.push_lines(table, events::lines(&batch)), ROWS as u64);
                         sent.extend(batch);
                         // Visible to the next query: one's own rows are all there after the answer.
-                        let own = server.rows(&format!("SELECT COUNT(*) FROM {table} WHERE source = 'writer-{writer}'"));
+                        let own =
+                            server.rows(&format!("SELECT COUNT(*) FROM {table} WHERE source = 'writer-{writer}'"));
                         assert_eq!(own, json!([[sent.len()]]), "{after}", after = "own rows after the answer");
                     }
                     sent
@@ -323,7 +348,9 @@ fn concurrent_pushes_that_make_one_table_all_count() {
 #[test]
 fn an_empty_push_stores_nothing_and_says_so() {
     let (server, table) = (shared(), unique("empty"));
-    for (content_type, body) in [("application/json", "[]"), ("application/x-ndjson", ""), ("application/x-ndjson", "\n\n")] {
+    for (content_type, body) in
+        [("application/json", "[]"), ("application/x-ndjson", ""), ("application/x-ndjson", "\n\n")]
+    {
         let answer = server.post_bytes(&path(&table), content_type, body);
         match answer.status {
             200 => assert_eq!(answer.json()["accepted"], 0, "{body:?}"),
@@ -367,7 +394,9 @@ fn a_body_above_the_limit_is_refused_with_413() {
     // The server may answer and close before all is sent; a client that still writes then sees a broken pipe.
     match server.try_send(request.body(body)) {
         Ok(answer) => drop(answer.expect_error(413)),
-        Err(error) => assert!(error.contains("BrokenPipe") || error.contains("reset") || error.contains("closed"), "{error}"),
+        Err(error) => {
+            assert!(error.contains("BrokenPipe") || error.contains("reset") || error.contains("closed"), "{error}")
+        }
     }
     assert_no_table(server, &table);
     assert_eq!(server.get("/status/health").text().trim(), "true");
@@ -384,9 +413,8 @@ fn a_body_that_unpacks_to_too_much_is_refused() {
     }
     let body = encoder.finish().unwrap();
     let request = server.client().post(server.url(&path(&table)));
-    let answer = server.send(
-        request.header("Content-Type", "application/x-ndjson").header("Content-Encoding", "gzip").body(body),
-    );
+    let answer = server
+        .send(request.header("Content-Type", "application/x-ndjson").header("Content-Encoding", "gzip").body(body));
     let _ = answer.expect_error(413);
     assert_no_table(server, &table);
 }

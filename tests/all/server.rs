@@ -79,9 +79,14 @@ fn unknown_keys_of_the_file_are_refused_and_the_nearest_is_named() {
 
 #[test]
 fn bad_values_are_refused() {
-    for arguments in [["--listen", "nonsense"], ["--listen", "127.0.0.1:99999"], ["--seed", "-1x"], ["--data-dir", "/proc/none"]] {
+    for arguments in
+        [["--listen", "nonsense"], ["--listen", "127.0.0.1:99999"], ["--seed", "-1x"], ["--data-dir", "/proc/none"]]
+    {
         let text = refused(&arguments, &[]);
-        assert!(text.contains(arguments[0].trim_start_matches('-')) || text.contains(arguments[1]), "{arguments:?}: {text}");
+        assert!(
+            text.contains(arguments[0].trim_start_matches('-')) || text.contains(arguments[1]),
+            "{arguments:?}: {text}"
+        );
     }
 }
 
@@ -238,9 +243,15 @@ fn a_foreign_page_cannot_change_anything() {
     let (server, table) = (shared(), unique("guard"));
     let path = server.url(&format!("/api/v1/push/{table}"));
     let request = || server.client().post(&path).header("Content-Type", "application/json").body("{\"ts\":1}");
-    for (name, value) in [("Origin", "http://evil.example"), ("Origin", "null"), ("Host", "evil.example"), ("Host", "evil.example:8888")] {
+    for (name, value) in
+        [("Origin", "http://evil.example"), ("Origin", "null"), ("Host", "evil.example"), ("Host", "evil.example:8888")]
+    {
         let answer = server.send(request().header(name, value));
-        assert!(answer.status == 403 || answer.status == 400 || answer.status == 421, "{name}: {value}: {}", answer.status);
+        assert!(
+            answer.status == 403 || answer.status == 400 || answer.status == 421,
+            "{name}: {value}: {}",
+            answer.status
+        );
         let _ = answer.expect_error(answer.status);
     }
     let answer = server.send(server.client().get(server.url("/api/v1/tables")).header("Host", "evil.example"));
@@ -264,13 +275,16 @@ fn state_changing_calls_need_a_json_content_type() {
 #[test]
 fn wrong_paths_and_methods_have_the_errors_body() {
     let server = shared();
-    for path in ["/api/v1/nothing", "/api/v2/tables", "/druid/nothing", "/druid/v2/sql/a/b", "/api/v1/tables/nobody/columns"] {
+    for path in
+        ["/api/v1/nothing", "/api/v2/tables", "/druid/nothing", "/druid/v2/sql/a/b", "/api/v1/tables/nobody/columns"]
+    {
         let _ = server.get(path).expect_error(404);
     }
     let _ = server.post("/api/v1/tables", &json!({})).expect_error(405);
     let _ = server.delete("/api/v1/capabilities").expect_error(405);
     let _ = server.post("/status", &json!({})).expect_error(405);
-    for path in ["/api/v1/tables/..%2f..%2fetc", "/api/v1/tables/a%00b", "/ui/..%2f..%2fetc/passwd", "/api//v1/tables"] {
+    for path in ["/api/v1/tables/..%2f..%2fetc", "/api/v1/tables/a%00b", "/ui/..%2f..%2fetc/passwd", "/api//v1/tables"]
+    {
         let answer = server.get(path);
         assert!((400..500).contains(&answer.status) || path.starts_with("/ui/"), "{path}: {}", answer.status);
         assert!(!answer.text().contains("root:"), "{path}");
@@ -340,10 +354,19 @@ fn metrics_hold_freshness_and_are_well_formed() {
 #[test]
 fn tables_are_described() {
     let (server, table) = (shared(), unique("described"));
-    server.push(&table, &[json!({"ts": "2026-01-01T00:00:00Z", "name": "a", "n": 1}), json!({"ts": "2026-01-01T00:00:05Z", "name": "b", "n": 2})]);
+    server.push(
+        &table,
+        &[
+            json!({"ts": "2026-01-01T00:00:00Z", "name": "a", "n": 1}),
+            json!({"ts": "2026-01-01T00:00:05Z", "name": "b", "n": 2}),
+        ],
+    );
     let one = server.get(&format!("/api/v1/tables/{table}")).expect(200);
     assert_eq!(one["rows"], 2);
-    assert_eq!((&one["minTime"], &one["maxTime"]), (&json!("2026-01-01T00:00:00.000Z"), &json!("2026-01-01T00:00:05.000Z")));
+    assert_eq!(
+        (&one["minTime"], &one["maxTime"]),
+        (&json!("2026-01-01T00:00:00.000Z"), &json!("2026-01-01T00:00:05.000Z"))
+    );
     assert_eq!(one["sources"], json!(["push"]));
     assert!(one["bytes"].as_u64().unwrap() > 0 && one["segments"].as_u64().unwrap() > 0);
     let list = server.get("/api/v1/tables").expect(200);
@@ -374,7 +397,8 @@ fn the_page_is_served_with_its_policy() {
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(server.get("/ui/explore/some/table").bytes, page.bytes, "paths of the page are the page");
     for link in page.text().split('"').filter(|part| part.contains("assets/")) {
-        let path = if link.starts_with('/') { link.to_owned() } else { format!("/ui/{}", link.trim_start_matches("./")) };
+        let path =
+            if link.starts_with('/') { link.to_owned() } else { format!("/ui/{}", link.trim_start_matches("./")) };
         assert_eq!(server.get(&path).status, 200, "{link}");
     }
     assert!(server.get("/ui/assets/none.js").status == 404 || server.get("/ui/assets/none.js").bytes == page.bytes);
@@ -396,7 +420,8 @@ fn the_demo_fills_its_table_and_stops() {
         let rows = server.count("demo");
         if rows > first + 500 { Ok(()) } else { Err(format!("{rows} rows")) }
     });
-    let fresh = server.sql("SELECT TIMESTAMPDIFF(SECOND, MAX(__time), CURRENT_TIMESTAMP) FROM demo")[0][0].as_i64().unwrap();
+    let fresh =
+        server.sql("SELECT TIMESTAMPDIFF(SECOND, MAX(__time), CURRENT_TIMESTAMP) FROM demo")[0][0].as_i64().unwrap();
     assert!(fresh.abs() < 60, "the newest row is {fresh} s old");
     assert_eq!(server.post("/api/v1/demo", &json!({"rate": 0})).expect(200)["rate"], 0);
     for bad in [json!({"rate": -1}), json!({"rate": 100_001}), json!({"rate": "many"}), json!({"rat": 5})] {

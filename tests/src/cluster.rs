@@ -33,11 +33,7 @@ pub fn binary() -> PathBuf {
     }
     // target/debug/deps/all-0123 → target/debug/freshet
     let test = std::env::current_exe().expect("the system knows this executable");
-    let path = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests are in deps/")
-        .join("freshet");
+    let path = test.parent().and_then(Path::parent).expect("tests are in deps/").join("freshet");
     assert!(
         path.exists(),
         "{} is missing; build it with: cargo build --workspace --locked --bins --tests",
@@ -64,11 +60,7 @@ pub fn command(arguments: &[&str]) -> Command {
 pub fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // The process id: a broker may outlive a test run.
-    format!(
-        "{prefix}_{}_{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{prefix}_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The server that most tests share, with the default settings.
@@ -112,13 +104,8 @@ impl Answer {
     /// With status and text when it is none.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| {
-            panic!(
-                "not JSON ({error}), status {}: {}",
-                self.status,
-                self.text()
-            )
-        })
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|error| panic!("not JSON ({error}), status {}: {}", self.status, self.text()))
     }
 
     /// One header.
@@ -143,15 +130,9 @@ impl Answer {
         for field in ["error", "errorMessage"] {
             assert!(body[field].is_string(), "an error names `{field}`: {body}");
         }
-        let message = body["errorMessage"]
-            .as_str()
-            .expect("checked above")
-            .to_owned();
+        let message = body["errorMessage"].as_str().expect("checked above").to_owned();
         for leak in ["panicked", ".rs:", "RUST_BACKTRACE", "/src/"] {
-            assert!(
-                !message.contains(leak),
-                "an error for people does not show the inside ({leak}): {message}"
-            );
+            assert!(!message.contains(leak), "an error for people does not show the inside ({leak}): {message}");
         }
         message
     }
@@ -164,10 +145,7 @@ impl Server {
     /// When it ends or does not answer; with the end of its log.
     #[must_use]
     pub fn start(flags: &[&str]) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("freshet-test-")
-            .tempdir()
-            .expect("a temporary folder");
+        let folder = tempfile::Builder::new().prefix("freshet-test-").tempdir().expect("a temporary folder");
         let port = free_port();
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
         let child = Mutex::new(spawn(&flags, port, folder.path()));
@@ -177,37 +155,21 @@ impl Server {
             .no_proxy()
             .build()
             .expect("a client without special settings");
-        let server = Self {
-            child,
-            flags,
-            port,
-            folder,
-            client,
-        };
+        let server = Self { child, flags, port, folder, client };
         server.wait_until_healthy();
         server
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
-        self.child
-            .lock()
-            .expect("nothing panics while holding the child")
+        self.child.lock().expect("nothing panics while holding the child")
     }
 
     fn wait_until_healthy(&self) {
         wait::until("the server to answer /status/health", || {
             if let Some(status) = self.child().try_wait().expect("the child can be asked") {
-                panic!(
-                    "freshet ended while starting ({status}); its log:\n{}",
-                    self.log_end()
-                );
+                panic!("freshet ended while starting ({status}); its log:\n{}", self.log_end());
             }
-            match self
-                .client
-                .get(self.url("/status/health"))
-                .send()
-                .and_then(reqwest::blocking::Response::text)
-            {
+            match self.client.get(self.url("/status/health")).send().and_then(reqwest::blocking::Response::text) {
                 Ok(text) if text.trim() == "true" => Ok(()),
                 Ok(text) => Err(text),
                 Err(error) => Err(format!("{error}; log:\n{}", self.log_end())),
@@ -260,26 +222,19 @@ impl Server {
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.pid().to_string()])
-            .status();
-        assert!(
-            status.expect("kill can be run").success(),
-            "the process takes signal {name}"
-        );
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.expect("kill can be run").success(), "the process takes signal {name}");
     }
 
     /// SIGTERM; gives the exit status once it has ended.
     pub fn terminate(&self) -> ExitStatus {
         self.signal("TERM");
-        wait::until_within(
-            END_DEADLINE,
-            "the server to end after SIGTERM",
-            || match self.child().try_wait().expect("the child can be asked") {
+        wait::until_within(END_DEADLINE, "the server to end after SIGTERM", || {
+            match self.child().try_wait().expect("the child can be asked") {
                 Some(status) => Ok(status),
                 None => Err(format!("it runs; log:\n{}", self.log_end())),
-            },
-        )
+            }
+        })
     }
 
     /// Starts it again on its port and data after [`Server::kill`] or [`Server::terminate`].
@@ -294,8 +249,7 @@ impl Server {
     /// When no answer comes.
     #[track_caller]
     pub fn send(&self, request: RequestBuilder) -> Answer {
-        self.try_send(request)
-            .unwrap_or_else(|error| panic!("no answer: {error}; log:\n{}", self.log_end()))
+        self.try_send(request).unwrap_or_else(|error| panic!("no answer: {error}; log:\n{}", self.log_end()))
     }
 
     /// [`Server::send`] for servers that may be dead.
@@ -306,15 +260,8 @@ impl Server {
         let response = request.send().map_err(|error| format!("{error:?}"))?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        let bytes = response
-            .bytes()
-            .map_err(|error| format!("{error:?}"))?
-            .to_vec();
-        Ok(Answer {
-            status,
-            headers,
-            bytes,
-        })
+        let bytes = response.bytes().map_err(|error| format!("{error:?}"))?.to_vec();
+        Ok(Answer { status, headers, bytes })
     }
 
     /// A client for requests of one's own shape.
@@ -332,11 +279,7 @@ impl Server {
     /// DELETE, as the page sends it.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Answer {
-        self.send(
-            self.client
-                .delete(self.url(path))
-                .header("Content-Type", "application/json"),
-        )
+        self.send(self.client.delete(self.url(path)).header("Content-Type", "application/json"))
     }
 
     /// POST of a JSON value.
@@ -347,29 +290,14 @@ impl Server {
 
     /// POST of bytes.
     #[track_caller]
-    pub fn post_bytes(
-        &self,
-        path: &str,
-        content_type: &str,
-        body: impl Into<reqwest::blocking::Body>,
-    ) -> Answer {
-        self.send(
-            self.client
-                .post(self.url(path))
-                .header("Content-Type", content_type)
-                .body(body),
-        )
+    pub fn post_bytes(&self, path: &str, content_type: &str, body: impl Into<reqwest::blocking::Body>) -> Answer {
+        self.send(self.client.post(self.url(path)).header("Content-Type", content_type).body(body))
     }
 
     /// Pushes rows that must all be taken.
     #[track_caller]
     pub fn push(&self, table: &str, rows: &[Value]) {
-        let reply = self
-            .post(
-                &format!("/api/v1/push/{table}"),
-                &Value::Array(rows.to_vec()),
-            )
-            .expect(200);
+        let reply = self.post(&format!("/api/v1/push/{table}"), &Value::Array(rows.to_vec())).expect(200);
         assert_eq!(reply["accepted"], json!(rows.len()), "{reply}");
         assert_eq!(reply["rejected"], 0, "{reply}");
     }
@@ -377,13 +305,7 @@ impl Server {
     /// Pushes NDJSON text that must be taken whole; gives the number of rows taken.
     #[track_caller]
     pub fn push_lines(&self, table: &str, lines: String) -> u64 {
-        let reply = self
-            .post_bytes(
-                &format!("/api/v1/push/{table}"),
-                "application/x-ndjson",
-                lines,
-            )
-            .expect(200);
+        let reply = self.post_bytes(&format!("/api/v1/push/{table}"), "application/x-ndjson", lines).expect(200);
         assert_eq!(reply["rejected"], 0, "{reply}");
         reply["accepted"].as_u64().expect("a count")
     }
@@ -414,14 +336,11 @@ impl Server {
     /// # Errors
     /// Status and body, or the failure of the connection.
     pub fn try_rows(&self, query: &str) -> Result<Value, String> {
-        let request = self
-            .client
-            .post(self.url("/druid/v2/sql"))
-            .json(&json!({"query": query, "resultFormat": "array"}));
+        let request =
+            self.client.post(self.url("/druid/v2/sql")).json(&json!({"query": query, "resultFormat": "array"}));
         let answer = self.try_send(request)?;
         if answer.status == 200 {
-            serde_json::from_slice(&answer.bytes)
-                .map_err(|error| format!("{error}: {}", answer.text()))
+            serde_json::from_slice(&answer.bytes).map_err(|error| format!("{error}: {}", answer.text()))
         } else {
             Err(format!("{}: {}", answer.status, answer.text()))
         }
@@ -440,15 +359,8 @@ impl Server {
     pub fn wait_for_rows(&self, table: &str, expected: i64) {
         wait::until(&format!("{expected} rows in {table}"), || {
             let seen = self.count(table);
-            assert!(
-                seen <= expected,
-                "{table} has {seen} rows, but only {expected} were sent"
-            );
-            if seen == expected {
-                Ok(())
-            } else {
-                Err(format!("{seen} rows"))
-            }
+            assert!(seen <= expected, "{table} has {seen} rows, but only {expected} were sent");
+            if seen == expected { Ok(()) } else { Err(format!("{seen} rows")) }
         });
     }
 
@@ -456,9 +368,7 @@ impl Server {
     #[must_use]
     pub fn raw(&self, request: &[u8]) -> String {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).expect("the server listens");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("a timeout can be set");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
         // The server may close before all is written, which is an answer too.
         let _ = socket.write_all(request);
         let mut answer = Vec::new();
@@ -470,16 +380,9 @@ impl Server {
     #[track_caller]
     pub fn assert_no_panics(&self) {
         let log = self.log();
-        assert!(
-            !log.contains("panicked at"),
-            "the server panicked:\n{}",
-            lines_around(&log, "panicked at")
-        );
+        assert!(!log.contains("panicked at"), "the server panicked:\n{}", lines_around(&log, "panicked at"));
         let metrics = self.get("/metrics").text();
-        for line in metrics
-            .lines()
-            .filter(|line| line.starts_with("freshet_panics_total"))
-        {
+        for line in metrics.lines().filter(|line| line.starts_with("freshet_panics_total")) {
             assert!(line.ends_with(" 0"), "{line}");
         }
     }
@@ -499,10 +402,7 @@ impl Drop for Server {
 
 fn lines_around(log: &str, needle: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
-    let at = lines
-        .iter()
-        .position(|line| line.contains(needle))
-        .unwrap_or(0);
+    let at = lines.iter().position(|line| line.contains(needle)).unwrap_or(0);
     lines[at.saturating_sub(2)..(at + 6).min(lines.len())].join("\n")
 }
 
@@ -515,24 +415,15 @@ fn log_file(folder: &Path) -> PathBuf {
 }
 
 fn spawn(flags: &[String], port: u16, folder: &Path) -> Child {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(log_file(folder))
-        .expect("the log can be written");
+    let log = File::options().create(true).append(true).open(log_file(folder)).expect("the log can be written");
     let data = data_dir(folder);
-    let child = command(&[
-        "--listen",
-        &format!("127.0.0.1:{port}"),
-        "--data-dir",
-        &data.to_string_lossy(),
-    ])
-    .args(flags)
-    .stdin(Stdio::null())
-    .stdout(log.try_clone().expect("a file can be shared"))
-    .stderr(log)
-    .spawn()
-    .expect("freshet can be started");
+    let child = command(&["--listen", &format!("127.0.0.1:{port}"), "--data-dir", &data.to_string_lossy()])
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file can be shared"))
+        .stderr(log)
+        .spawn()
+        .expect("freshet can be started");
     reaper::kill_at_exit(child.id(), &data.to_string_lossy());
     reaper::at_exit(&format!("rm -rf '{}'", folder.display()));
     child

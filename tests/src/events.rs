@@ -83,12 +83,7 @@ impl Events {
     #[must_use]
     pub fn new(source: &str, seed: u64) -> Self {
         println!("events of {source}: seed {seed}");
-        Self {
-            source: source.to_owned(),
-            random: Random::new(seed),
-            next_id: 0,
-            time_ms: START_MS,
-        }
+        Self { source: source.to_owned(), random: Random::new(seed), next_id: 0, time_ms: START_MS }
     }
 }
 
@@ -102,13 +97,7 @@ impl Iterator for Events {
         };
         self.time_ms += i64::try_from(self.random.below(400)).expect("below 400");
         let amount = i64::try_from(self.random.below(20_001)).expect("below 20,001") - 10_000;
-        let event = Event {
-            id: self.next_id,
-            source: self.source.clone(),
-            time_ms: self.time_ms,
-            country,
-            amount,
-        };
+        let event = Event { id: self.next_id, source: self.source.clone(), time_ms: self.time_ms, country, amount };
         self.next_id += 1;
         Some(event)
     }
@@ -117,10 +106,7 @@ impl Iterator for Events {
 /// NDJSON text of events.
 #[must_use]
 pub fn lines(events: &[Event]) -> String {
-    events
-        .iter()
-        .map(|event| format!("{}\n", event.json()))
-        .collect()
+    events.iter().map(|event| format!("{}\n", event.json())).collect()
 }
 
 /// Count and sum of amounts.
@@ -169,10 +155,7 @@ impl Oracle {
             let source = self.by_source.entry(event.source.clone()).or_default();
             source.0.add(event);
             source.1 += i64::try_from(event.id).expect("ids are small");
-            self.by_minute
-                .entry(event.time_ms.div_euclid(60_000) * 60_000)
-                .or_default()
-                .add(event);
+            self.by_minute.entry(event.time_ms.div_euclid(60_000) * 60_000).or_default().add(event);
         }
     }
 
@@ -190,31 +173,19 @@ impl Oracle {
     #[track_caller]
     pub fn check(&self, server: &Server, table: &str) {
         let all = server.rows(&format!("SELECT COUNT(*), SUM(amount) FROM \"{table}\""));
-        assert_eq!(
-            all,
-            json!([[self.all.count, self.all.amount]]),
-            "all events"
-        );
+        assert_eq!(all, json!([[self.all.count, self.all.amount]]), "all events");
 
-        let by_country = server.rows(&format!(
-            "SELECT country, COUNT(*), SUM(amount) FROM \"{table}\" GROUP BY country ORDER BY country"
-        ));
+        let by_country = server
+            .rows(&format!("SELECT country, COUNT(*), SUM(amount) FROM \"{table}\" GROUP BY country ORDER BY country"));
         // NULL first, then by bytes: the order of this map.
-        let expected: Vec<Value> = self
-            .by_country
-            .iter()
-            .map(|(c, s)| json!([c, s.count, s.amount]))
-            .collect();
+        let expected: Vec<Value> = self.by_country.iter().map(|(c, s)| json!([c, s.count, s.amount])).collect();
         assert_eq!(by_country, Value::Array(expected), "by country");
 
         let by_source = server.rows(&format!(
             "SELECT source, COUNT(*), SUM(amount), SUM(id) FROM \"{table}\" GROUP BY source ORDER BY source"
         ));
-        let expected: Vec<Value> = self
-            .by_source
-            .iter()
-            .map(|(name, (s, ids))| json!([name, s.count, s.amount, ids]))
-            .collect();
+        let expected: Vec<Value> =
+            self.by_source.iter().map(|(name, (s, ids))| json!([name, s.count, s.amount, ids])).collect();
         assert_eq!(by_source, Value::Array(expected), "by source");
 
         let doubled = server.rows(&format!(
@@ -225,11 +196,7 @@ impl Oracle {
         let by_minute = server.rows(&format!(
             "SELECT CAST(TIME_FLOOR(__time, 'PT1M') AS BIGINT), COUNT(*), SUM(amount) FROM \"{table}\" GROUP BY 1 ORDER BY 1"
         ));
-        let expected: Vec<Value> = self
-            .by_minute
-            .iter()
-            .map(|(t, s)| json!([t, s.count, s.amount]))
-            .collect();
+        let expected: Vec<Value> = self.by_minute.iter().map(|(t, s)| json!([t, s.count, s.amount])).collect();
         assert_eq!(by_minute, Value::Array(expected), "by minute");
     }
 }
@@ -247,55 +214,16 @@ mod tests {
 
     #[test]
     fn the_oracle_adds_up_by_every_key() {
-        let event = |id, time_ms, country, amount| Event {
-            id,
-            source: "s".to_owned(),
-            time_ms,
-            country,
-            amount,
-        };
+        let event = |id, time_ms, country, amount| Event { id, source: "s".to_owned(), time_ms, country, amount };
         let oracle = Oracle::of(&[
             event(0, START_MS, Some("CH"), 5),
             event(1, START_MS + 59_999, None, -7),
             event(2, START_MS + 60_000, Some("CH"), 10),
         ]);
-        assert_eq!(
-            oracle.all,
-            Sums {
-                count: 3,
-                amount: 8
-            }
-        );
-        assert_eq!(
-            oracle.by_country[&Some("CH")],
-            Sums {
-                count: 2,
-                amount: 15
-            }
-        );
-        assert_eq!(
-            oracle.by_country[&None],
-            Sums {
-                count: 1,
-                amount: -7
-            }
-        );
-        assert_eq!(
-            oracle.by_source["s"],
-            (
-                Sums {
-                    count: 3,
-                    amount: 8
-                },
-                3
-            )
-        );
-        assert_eq!(
-            oracle.by_minute[&START_MS],
-            Sums {
-                count: 2,
-                amount: -2
-            }
-        );
+        assert_eq!(oracle.all, Sums { count: 3, amount: 8 });
+        assert_eq!(oracle.by_country[&Some("CH")], Sums { count: 2, amount: 15 });
+        assert_eq!(oracle.by_country[&None], Sums { count: 1, amount: -7 });
+        assert_eq!(oracle.by_source["s"], (Sums { count: 3, amount: 8 }, 3));
+        assert_eq!(oracle.by_minute[&START_MS], Sums { count: 2, amount: -2 });
     }
 }

@@ -66,19 +66,14 @@ impl Frame {
     /// The payload as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.payload).unwrap_or_else(|error| {
-            panic!(
-                "a frame of kind {} holds JSON: {error}: {:?}",
-                self.kind, self.payload
-            )
-        })
+        serde_json::from_slice(&self.payload)
+            .unwrap_or_else(|error| panic!("a frame of kind {} holds JSON: {error}: {:?}", self.kind, self.payload))
     }
 
     /// The payload as an Arrow stream: metadata of the schema, and the rows.
     #[must_use]
     pub fn rows(&self) -> (BTreeMap<String, String>, Vec<Vec<Value>>) {
-        let reader =
-            StreamReader::try_new(self.payload.as_slice(), None).expect("an Arrow IPC stream");
+        let reader = StreamReader::try_new(self.payload.as_slice(), None).expect("an Arrow IPC stream");
         let metadata = reader.schema().metadata().clone().into_iter().collect();
         let mut rows = Vec::new();
         for batch in reader {
@@ -90,13 +85,7 @@ impl Frame {
 
 fn append_rows(batch: &RecordBatch, rows: &mut Vec<Vec<Value>>) {
     for row in 0..batch.num_rows() {
-        rows.push(
-            batch
-                .columns()
-                .iter()
-                .map(|column| value(column.as_ref(), row))
-                .collect(),
-        );
+        rows.push(batch.columns().iter().map(|column| value(column.as_ref(), row)).collect());
     }
 }
 
@@ -130,22 +119,16 @@ impl Live {
     /// # Errors
     /// The status and text of a refusal.
     pub fn connect(server: &Server, origin: Option<&str>) -> Result<Self, String> {
-        let mut request = format!("ws://{}/api/v1/live", server.address())
-            .into_client_request()
-            .expect("a valid address");
+        let mut request =
+            format!("ws://{}/api/v1/live", server.address()).into_client_request().expect("a valid address");
         if let Some(origin) = origin {
-            request
-                .headers_mut()
-                .insert("Origin", origin.parse().expect("a valid header"));
+            request.headers_mut().insert("Origin", origin.parse().expect("a valid header"));
         }
         let (commands, commands_in) = unbounded_channel();
         let (frames_out, frames) = channel();
         let (ready_out, ready) = channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 match tokio_tungstenite::connect_async(request).await {
                     Ok((socket, _)) => {
@@ -158,9 +141,7 @@ impl Live {
                 }
             });
         });
-        ready
-            .recv_timeout(wait::DEADLINE)
-            .map_err(|error| error.to_string())??;
+        ready.recv_timeout(wait::DEADLINE).map_err(|error| error.to_string())??;
         Ok(Self { commands, frames })
     }
 
@@ -168,8 +149,7 @@ impl Live {
     #[must_use]
     pub fn open(server: &Server) -> Self {
         let origin = format!("http://{}", server.address());
-        Self::connect(server, Some(&origin))
-            .unwrap_or_else(|reason| panic!("the live socket was refused: {reason}"))
+        Self::connect(server, Some(&origin)).unwrap_or_else(|reason| panic!("the live socket was refused: {reason}"))
     }
 
     /// Sends one message.
@@ -179,9 +159,7 @@ impl Live {
 
     /// Sends any text.
     pub fn send_text(&self, text: &str) {
-        self.commands
-            .send(text.to_owned())
-            .expect("the socket's thread runs");
+        self.commands.send(text.to_owned()).expect("the socket's thread runs");
     }
 
     /// Acknowledges a frame.
@@ -196,8 +174,7 @@ impl Live {
     #[track_caller]
     #[must_use]
     pub fn next(&self) -> Frame {
-        self.next_within(wait::DEADLINE)
-            .expect("a frame within the deadline")
+        self.next_within(wait::DEADLINE).expect("a frame within the deadline")
     }
 
     /// The next frame but heartbeats, or `None` when none comes in this time.
@@ -281,12 +258,7 @@ impl State {
     /// # Panics
     /// When the frame breaks the contract.
     pub fn take(&mut self, frame: &Frame) {
-        assert!(
-            self.last_seq == 0 || frame.seq > self.last_seq,
-            "seq grows: {} after {}",
-            frame.seq,
-            self.last_seq
-        );
+        assert!(self.last_seq == 0 || frame.seq > self.last_seq, "seq grows: {} after {}", frame.seq, self.last_seq);
         self.last_seq = frame.seq;
         let (metadata, rows) = frame.rows();
         let number = |name: &str| -> Option<i64> { metadata.get(name)?.parse().ok() };
@@ -300,31 +272,21 @@ impl State {
                 self.deltas += 1;
                 let from = number("from").expect("a delta says from when on");
                 let time = |row: &[Value]| row[0].as_i64().expect("the first column is the bucket");
-                assert!(
-                    rows.iter().all(|row| time(row) >= from),
-                    "a delta holds rows from its `from` on"
-                );
+                assert!(rows.iter().all(|row| time(row) >= from), "a delta holds rows from its `from` on");
                 self.rows.retain(|row| time(row) < from);
                 self.rows.extend(rows);
                 if let Some(start) = number("rangeFrom") {
                     self.rows.retain(|row| time(row) >= start);
                 }
             }
-            other => panic!(
-                "a frame of kind {other} holds no rows: {}",
-                String::from_utf8_lossy(&frame.payload)
-            ),
+            other => panic!("a frame of kind {other} holds no rows: {}", String::from_utf8_lossy(&frame.payload)),
         }
     }
 
     /// The rows in an order of their own, for comparison.
     #[must_use]
     pub fn sorted(&self) -> Vec<String> {
-        let mut rows: Vec<String> = self
-            .rows
-            .iter()
-            .map(|row| Value::Array(row.clone()).to_string())
-            .collect();
+        let mut rows: Vec<String> = self.rows.iter().map(|row| Value::Array(row.clone()).to_string()).collect();
         rows.sort();
         rows
     }

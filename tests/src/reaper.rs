@@ -35,21 +35,14 @@ pub fn at_exit(command: &str) {
             .expect("sh can be started");
         Mutex::new(shell.stdin.take().expect("stdin is piped"))
     });
-    let mut pipe = reaper
-        .lock()
-        .expect("nothing panics while holding the pipe");
+    let mut pipe = reaper.lock().expect("nothing panics while holding the pipe");
     writeln!(pipe, "{command}").expect("the reaper reads until this process ends");
-    pipe.flush()
-        .expect("the reaper reads until this process ends");
+    pipe.flush().expect("the reaper reads until this process ends");
 }
 
 /// Kills process `pid` when this process is gone, if it still is the one whose command line holds `mark`.
 pub fn kill_at_exit(pid: u32, mark: &str) {
-    assert!(
-        mark.chars()
-            .all(|c| c.is_ascii_alphanumeric() || "/._-:".contains(c)),
-        "{mark:?} needs no quotes"
-    );
+    assert!(mark.chars().all(|c| c.is_ascii_alphanumeric() || "/._-:".contains(c)), "{mark:?} needs no quotes");
     at_exit(&format!(
         "if tr '\\0' ' ' </proc/{pid}/cmdline 2>/dev/null | grep -qF -e '{mark}'; then kill -9 {pid}; fi"
     ));

@@ -28,9 +28,7 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
 /// The root of the checkout.
 #[must_use]
 pub fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate is a folder of the checkout")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is a folder of the checkout")
 }
 
 /// A file of `tests/fixtures`.
@@ -42,23 +40,16 @@ pub fn fixture(name: &str) -> PathBuf {
 /// Ends the test as skipped: says so past the capture of output, and counts it. Under `CI=true` it fails instead.
 pub fn skip(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "{test} cannot run: {reason}"
-    );
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} cannot run: {reason}");
     // Not eprintln!: the test harness would swallow it.
     let _ = writeln!(std::io::stderr(), "!! SKIPPED: {test}: {reason}");
     if let Ok(list) = std::env::var("FRESHET_TEST_SKIPS")
         && !list.is_empty()
     {
-        let mut list = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(list)
-            .expect("the list can be written");
+        let mut list =
+            std::fs::OpenOptions::new().append(true).create(true).open(list).expect("the list can be written");
         // One write: tests run at the same time.
-        list.write_all(format!("{test}: {reason}\n").as_bytes())
-            .expect("the list can be written");
+        list.write_all(format!("{test}: {reason}\n").as_bytes()).expect("the list can be written");
     }
 }
 
@@ -120,10 +111,7 @@ impl Kafka {
             run = run.display(),
             script = script().display()
         ));
-        let mut kafka = Self {
-            address: String::new(),
-            run: Some(run),
-        };
+        let mut kafka = Self { address: String::new(), run: Some(run) };
         kafka.script(&["start"])?;
         kafka.address = kafka.script(&["address"])?.trim().to_owned();
         kafka.check()?;
@@ -137,10 +125,7 @@ impl Kafka {
     }
 
     fn script(&self, arguments: &[&str]) -> Result<String, String> {
-        let run = self
-            .run
-            .as_ref()
-            .ok_or("this broker was not started here")?;
+        let run = self.run.as_ref().ok_or("this broker was not started here")?;
         let output = Command::new(script())
             .args(arguments)
             .env("FRESHET_TEST_KAFKA_RUN", run)
@@ -150,24 +135,18 @@ impl Kafka {
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         } else {
-            Err(format!(
-                "kafka.sh {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim()
-            ))
+            Err(format!("kafka.sh {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
         }
     }
 
     /// Ends the broker at once; its data stays. Only for a broker of one's own.
     pub fn kill(&self) {
-        self.script(&["kill"])
-            .unwrap_or_else(|reason| panic!("{reason}"));
+        self.script(&["kill"]).unwrap_or_else(|reason| panic!("{reason}"));
     }
 
     /// Starts a killed broker again, on its port and data.
     pub fn restart(&self) {
-        self.script(&["start"])
-            .unwrap_or_else(|reason| panic!("{reason}"));
+        self.script(&["start"]).unwrap_or_else(|reason| panic!("{reason}"));
     }
 
     fn check(&self) -> Result<(), String> {
@@ -185,17 +164,14 @@ impl Kafka {
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
-        self.config()
-            .create()
-            .expect("an admin client needs no more than the address")
+        self.config().create().expect("an admin client needs no more than the address")
     }
 
     /// Creates a topic; its name must be new.
     pub fn create_topic(&self, topic: &str, partitions: i32) {
         let options = AdminOptions::new().operation_timeout(Some(ADMIN_DEADLINE));
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let results =
-            block_on(self.admin().create_topics([&new], &options)).expect("the broker answers");
+        let results = block_on(self.admin().create_topics([&new], &options)).expect("the broker answers");
         for result in results {
             result.unwrap_or_else(|(topic, code)| panic!("topic {topic} was not created: {code}"));
         }
@@ -205,11 +181,9 @@ impl Kafka {
     pub fn add_partitions(&self, topic: &str, total: usize) {
         let options = AdminOptions::new().operation_timeout(Some(ADMIN_DEADLINE));
         let new = NewPartitions::new(topic, total);
-        let results =
-            block_on(self.admin().create_partitions([&new], &options)).expect("the broker answers");
+        let results = block_on(self.admin().create_partitions([&new], &options)).expect("the broker answers");
         for result in results {
-            result
-                .unwrap_or_else(|(topic, code)| panic!("topic {topic} got no partitions: {code}"));
+            result.unwrap_or_else(|(topic, code)| panic!("topic {topic} got no partitions: {code}"));
         }
     }
 
@@ -226,10 +200,7 @@ impl Kafka {
             .set("queue.buffering.max.messages", "1000000")
             .create()
             .expect("a producer needs no more than the address");
-        Topic {
-            producer,
-            name: topic.to_owned(),
-        }
+        Topic { producer, name: topic.to_owned() }
     }
 
     /// Writes the records in one transaction, and commits or aborts it.
@@ -253,24 +224,14 @@ impl Kafka {
     /// Next offset of each partition: the number of records in it, because nothing is ever deleted here.
     #[must_use]
     pub fn end_offsets(&self, topic: &str) -> BTreeMap<i32, i64> {
-        let client: BaseConsumer = self
-            .config()
-            .create()
-            .expect("a consumer needs no more than the address");
-        let metadata = client
-            .fetch_metadata(Some(topic), ADMIN_DEADLINE)
-            .expect("the broker answers");
-        let partitions = metadata
-            .topics()
-            .first()
-            .expect("the topic was asked for")
-            .partitions();
+        let client: BaseConsumer = self.config().create().expect("a consumer needs no more than the address");
+        let metadata = client.fetch_metadata(Some(topic), ADMIN_DEADLINE).expect("the broker answers");
+        let partitions = metadata.topics().first().expect("the topic was asked for").partitions();
         partitions
             .iter()
             .map(|partition| {
-                let (_, high) = client
-                    .fetch_watermarks(topic, partition.id(), ADMIN_DEADLINE)
-                    .expect("the broker answers");
+                let (_, high) =
+                    client.fetch_watermarks(topic, partition.id(), ADMIN_DEADLINE).expect("the broker answers");
                 (partition.id(), high)
             })
             .collect()
@@ -297,9 +258,7 @@ pub struct Topic {
 
 impl std::fmt::Debug for Topic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Topic")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Topic").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -307,22 +266,14 @@ impl Topic {
     /// Writes the records into a partition, in order, and waits until the broker has them all.
     pub fn send<P: AsRef<[u8]>>(&self, partition: i32, records: impl IntoIterator<Item = P>) {
         for payload in records {
-            self.queue(
-                BaseRecord::<(), [u8]>::to(&self.name)
-                    .partition(partition)
-                    .payload(payload.as_ref()),
-            );
+            self.queue(BaseRecord::<(), [u8]>::to(&self.name).partition(partition).payload(payload.as_ref()));
         }
         self.flush();
     }
 
     /// Writes one record without a value, as compacted topics mark a deletion.
     pub fn send_tombstone(&self, partition: i32, key: &str) {
-        self.queue(
-            BaseRecord::<str, [u8]>::to(&self.name)
-                .partition(partition)
-                .key(key),
-        );
+        self.queue(BaseRecord::<str, [u8]>::to(&self.name).partition(partition).key(key));
         self.flush();
     }
 
@@ -344,10 +295,6 @@ impl Topic {
         self.producer
             .flush(FLUSH_DEADLINE)
             .unwrap_or_else(|error| panic!("{} did not take all records: {error}", self.name));
-        assert_eq!(
-            self.producer.in_flight_count(),
-            0,
-            "all records are acknowledged"
-        );
+        assert_eq!(self.producer.in_flight_count(), 0, "all records are acknowledged");
     }
 }

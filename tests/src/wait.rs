@@ -16,11 +16,7 @@ pub fn until<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
 }
 
 /// [`until`] with another deadline.
-pub fn until_within<T>(
-    deadline: Duration,
-    what: &str,
-    mut attempt: impl FnMut() -> Result<T, String>,
-) -> T {
+pub fn until_within<T>(deadline: Duration, what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
         match attempt() {
@@ -34,17 +30,9 @@ pub fn until_within<T>(
 }
 
 /// Asks until `attempt` gives `expected`.
-pub fn until_equal<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    expected: &T,
-    mut attempt: impl FnMut() -> T,
-) {
+pub fn until_equal<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, mut attempt: impl FnMut() -> T) {
     until(what, || {
         let seen = attempt();
-        if seen == *expected {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}, not {expected:?}"))
-        }
+        if seen == *expected { Ok(()) } else { Err(format!("{seen:?}, not {expected:?}")) }
     });
 }
