@@ -137,10 +137,6 @@ impl IngestError {
         }
     }
 
-    pub(crate) fn invalid(what: impl Into<String>) -> Self {
-        Self::Invalid { what: what.into(), at: None, hint: None }
-    }
-
     pub(crate) fn invalid_with(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), at: None, hint: Some(hint.into()) }
     }

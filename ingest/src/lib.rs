@@ -1,9 +1,68 @@
 //! How rows come into Freshet: sources, decoders, supervisors and tasks.
+//!
+//! ```text
+//! Kafka ─ source::kafka ─ RawBatch ─┐
+//!                                   ├─ decode ─ transform ─ Rows ─ task: routing, growing segments ─ timeline
+//! HTTP ── source::push ── body ─────┘     └─ dead_letter                          └─ memory, counts
+//! ```
+//!
+//! What this crate promises: a row is visible to queries as soon as its batch is swapped in; each committed record of a
+//! topic is stored once while this process lives, through suspensions, outages and replaced specs; a push is stored
+//! whole or not at all; and `read = stored + filtered + rejected + late + duplicate` holds exactly. Nothing is sealed
+//! yet: rows live in memory, and end with the process.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`Ingest`] | the front: supervisors, pushes, tables |
+//! | [`spec`] | what a supervisor is asked to do |
+//! | [`source`] | Kafka and push |
+//! | [`decode`], [`transform`] | bytes to columns; the time column |
+//! | [`routing`] | rows to intervals |
+//! | [`dead_letter`], [`counts`], [`memory`] | refused rows; what became of each row; the budget |
+//!
+//! ```
+//! use std::sync::Arc;
+//! use freshet_ingest::{Ingest, IngestOptions, Limits};
+//! use freshet_ingest::source::push::{OnError, PushRequest};
+//! use freshet_segment::{catalog::MemoryCatalog, clock::SystemClock, time::Timestamp, timeline::Timeline};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let timeline = Arc::new(Timeline::new());
+//! let ingest = Ingest::new(IngestOptions {
+//!     catalog: Arc::new(MemoryCatalog::new()),
+//!     timeline: timeline.clone(),
+//!     clock: Arc::new(SystemClock::new()),
+//!     runtime: runtime.handle().clone(),
+//!     memory_bytes_max: 64 << 20,
+//!     limits: Limits::default(),
+//! });
+//! let reply = runtime.block_on(ingest.push(PushRequest {
+//!     table: "clicks".parse()?,
+//!     body: r#"[{"ts":"2015-09-12T00:46:58.771Z","page":"Main"}]"#.into(),
+//!     on_error: OnError::Reject,
+//!     time_column: None,
+//!     received: Timestamp::from_millis(0),
+//! }))?;
+//! assert_eq!(reply.accepted, 1);
+//! assert_eq!(timeline.reading().table("clicks").map(|t| t.rows()), Some(1));
+//! # Ok(()) }
+//! ```
 
+mod appender;
 pub mod counts;
 pub mod dead_letter;
 pub mod decode;
 pub mod error;
+mod ingest;
 pub mod memory;
+pub mod routing;
+pub mod source;
 pub mod spec;
+pub mod supervisor;
+mod tables;
+mod task;
 pub mod transform;
+
+pub use error::{ErrorKind, IngestError, Result};
+pub use ingest::{Ingest, IngestOptions, Limits};

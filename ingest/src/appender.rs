@@ -1,0 +1,252 @@
+//! The second half of every task: decoded rows → segments → the timeline.
+//!
+//! An [`Appender`] owns the growing segments of one task, one for each interval that received rows, and nobody else
+//! writes them. A batch goes all the way or not at all:
+//!
+//! ```text
+//! widen the schema ─ lease numbers ─▶ append to segments ─▶ one publish ─▶ counts, letters, freshness
+//!  (may fail: nothing has happened)    (must not fail)       (one swap)
+//! ```
+//! Whatever can fail for reasons outside stands before the first append. If an append fails nevertheless, the segments
+//! it touched are given up: the timeline keeps their last published snapshot, which has no row of this batch, and the
+//! next batch opens new ones. So a batch can be tried again without counting a row twice.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use freshet_segment::growing::{GrowingSegment, GrowingSnapshot};
+use freshet_segment::id::{SegmentId, Version};
+use freshet_segment::schema::TableSchema;
+use freshet_segment::time::{Granularity, Interval, Timestamp};
+use freshet_segment::timeline::Visible;
+
+use crate::counts::{Counts, SharedCounts};
+use crate::dead_letter::DeadLetter;
+use crate::decode::Rows;
+use crate::error::Result;
+use crate::routing::route;
+use crate::tables::{Node, Table};
+
+/// Partition numbers leased at once, so that a new interval needs no round trip to the catalog.
+const NUMBERS_LEASED: u32 = 16;
+/// Rows of a segment before the next is opened.
+const ROWS_PER_SEGMENT_MAX: u32 = 5_000_000;
+/// Values (rows times columns) of one Arrow batch: a body of many sparse columns must not become gigabytes of nulls.
+const VALUES_PER_BATCH_MAX: usize = 4 << 20;
+/// What an open segment takes beside its rows, so that many small ones fill the budget too.
+const SEGMENT_OVERHEAD_BYTES: usize = 4 << 10;
+
+/// What a batch brings beside its rows.
+#[derive(Debug, Default)]
+pub(crate) struct Accompanying {
+    /// What became of the rows; the stored ones are added here.
+    pub(crate) counts: Counts,
+    /// The rows and fields that were refused.
+    pub(crate) letters: Vec<DeadLetter>,
+    /// Letters beyond those listed.
+    pub(crate) letters_unlisted: u64,
+}
+
+struct Open {
+    segment: GrowingSegment,
+    /// Bytes counted against the budget.
+    counted: usize,
+}
+
+/// Writes one task's rows into one table.
+pub(crate) struct Appender {
+    node: Arc<Node>,
+    table: Arc<Table>,
+    granularity: Granularity,
+    rows_per_segment_max: u32,
+    open: HashMap<Interval, Open>,
+    /// Segments that became full within the batch at hand: published with it, and then no longer written.
+    filled: Vec<Open>,
+    numbers: Range<u32>,
+}
+
+impl Appender {
+    pub(crate) fn new(node: Arc<Node>, table: Arc<Table>, granularity: Granularity, rows_max: Option<u32>) -> Self {
+        Self {
+            node,
+            table,
+            granularity,
+            rows_per_segment_max: rows_max.unwrap_or(ROWS_PER_SEGMENT_MAX).max(1),
+            open: HashMap::new(),
+            filled: Vec::new(),
+            numbers: 0..0,
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Stores rows and makes them visible. `produced` says of each record when it was produced or received;
+    /// `task_counts` are the task's own, beside the table's.
+    ///
+    /// # Errors
+    /// Of the catalog, or `Exhausted` when the table cannot hold the columns: nothing is stored, and the same rows may
+    /// be given again.
+    pub(crate) fn append(
+        &mut self,
+        rows: &Rows,
+        produced: impl Fn(u32) -> Timestamp,
+        accompanying: Accompanying,
+        task_counts: Option<&SharedCounts>,
+    ) -> Result<()> {
+        if !rows.is_empty() {
+            let schema = self.table.widen(&self.node, &rows.observed())?;
+            let slices = self.slices(rows, &schema)?;
+            let mut touched = Vec::new();
+            if let Err(error) = self.append_slices(rows, &schema, &slices, &mut touched) {
+                for interval in touched {
+                    self.open.remove(&interval);
+                }
+                self.filled.clear();
+                return Err(error);
+            }
+            self.publish(rows, schema, &touched, &produced);
+        }
+        let mut counts = accompanying.counts;
+        counts.stored += rows.len() as u64;
+        self.table.counts.add(counts);
+        if let Some(task_counts) = task_counts {
+            task_counts.add(counts);
+        }
+        if !accompanying.letters.is_empty() || accompanying.letters_unlisted > 0 {
+            self.table.letters.add_unlisted(accompanying.letters_unlisted);
+            self.table.letters.add(accompanying.letters);
+        }
+        Ok(())
+    }
+
+    /// Cuts the rows into batches, routes each, and leases the numbers that all together need.
+    fn slices(&mut self, rows: &Rows, schema: &TableSchema) -> Result<Vec<Slice>> {
+        let rows_max = (VALUES_PER_BATCH_MAX / schema.columns().len().max(1)).max(256);
+        let mut slices = Vec::new();
+        let mut planned: HashMap<Interval, usize> = HashMap::new();
+        let mut segments_wanted = 0u32;
+        let mut start = 0;
+        while start < rows.len() {
+            let range = start..rows.len().min(start + rows_max);
+            start = range.end;
+            let parts = route(&rows.times()[range.clone()], &self.granularity);
+            for part in &parts {
+                let filled = planned.entry(part.interval).or_insert_with(|| {
+                    self.open.get(&part.interval).map_or(usize::MAX / 2, |open| open.segment.rows())
+                });
+                if *filled + part.rows.len() > self.rows_per_segment_max as usize {
+                    segments_wanted += 1;
+                    *filled = 0;
+                }
+                *filled += part.rows.len();
+            }
+            slices.push(Slice { range, parts });
+        }
+        while self.numbers.len() < segments_wanted as usize {
+            let count = segments_wanted.max(NUMBERS_LEASED);
+            // What is left of the old block is given up: numbers need not be dense.
+            self.numbers = self.node.runtime.block_on(self.node.catalog.lease_numbers(self.table.id, count))?;
+        }
+        Ok(slices)
+    }
+
+    fn append_slices(
+        &mut self,
+        rows: &Rows,
+        schema: &Arc<TableSchema>,
+        slices: &[Slice],
+        touched: &mut Vec<Interval>,
+    ) -> Result<()> {
+        for slice in slices {
+            let batch = rows.batch(schema, slice.range.clone())?;
+            for part in &slice.parts {
+                let full = self
+                    .open
+                    .get(&part.interval)
+                    .is_none_or(|open| open.segment.rows() + part.rows.len() > self.rows_per_segment_max as usize);
+                if full {
+                    self.roll_over(part.interval, schema, touched)?;
+                }
+                if !touched.contains(&part.interval) {
+                    touched.push(part.interval);
+                }
+                if let Some(open) = self.open.get_mut(&part.interval) {
+                    open.segment.adopt_schema(Arc::clone(schema));
+                    open.segment.append(&batch, &part.rows)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the next segment of an interval.
+    fn roll_over(&mut self, interval: Interval, schema: &Arc<TableSchema>, touched: &[Interval]) -> Result<()> {
+        let number = match self.numbers.next() {
+            Some(number) => number,
+            None => {
+                self.numbers =
+                    self.node.runtime.block_on(self.node.catalog.lease_numbers(self.table.id, NUMBERS_LEASED))?;
+                self.numbers
+                    .next()
+                    .ok_or_else(|| crate::error::IngestError::internal("the catalog leased no number"))?
+            }
+        };
+        let id =
+            SegmentId { table: self.table.name.clone(), interval, version: Version::at(self.node.clock.now()), number };
+        let segment = GrowingSegment::new(id, Arc::clone(schema));
+        let full = self.open.insert(interval, Open { segment, counted: 0 });
+        self.filled.extend(full.filter(|_| touched.contains(&interval)));
+        Ok(())
+    }
+
+    fn snapshot(&self, open: &mut Open) -> Arc<GrowingSnapshot> {
+        let bytes = open.segment.bytes() + SEGMENT_OVERHEAD_BYTES;
+        self.table.memory.resize(open.counted, bytes);
+        open.counted = bytes;
+        open.segment.snapshot()
+    }
+
+    fn publish(
+        &mut self,
+        rows: &Rows,
+        schema: Arc<TableSchema>,
+        touched: &[Interval],
+        produced: &impl Fn(u32) -> Timestamp,
+    ) {
+        let mut snapshots = Vec::with_capacity(touched.len() + self.filled.len());
+        let mut filled = std::mem::take(&mut self.filled);
+        let open = touched.iter().map(|interval| self.open.remove_entry(interval)).collect::<Vec<_>>();
+        for part in filled.iter_mut() {
+            snapshots.push(self.snapshot(part));
+        }
+        for (interval, mut part) in open.into_iter().flatten() {
+            snapshots.push(self.snapshot(&mut part));
+            self.open.insert(interval, part);
+        }
+        // Rows of one record follow one another, and records of one poll often share their millisecond.
+        let mut ages: Vec<(Timestamp, u64)> = Vec::new();
+        for record in rows.records() {
+            let t = produced(*record);
+            match ages.last_mut() {
+                Some((last, count)) if *last == t => *count += 1,
+                _ => ages.push((t, 1)),
+            }
+        }
+        let min_changed = rows.times().iter().copied().min().map_or(Timestamp::MIN, Timestamp::from_millis);
+        let produced_max = ages.iter().map(|(t, _)| *t).max();
+        self.table.timeline.publish(snapshots, Visible { schema, min_changed, produced_max });
+        let (now, monotonic) = (self.node.clock.now(), self.node.clock.monotonic());
+        for (t, count) in ages {
+            self.table.timeline.freshness().record(t, now, monotonic, count);
+        }
+    }
+}
+
+/// Rows of one Arrow batch, and where they go.
+struct Slice {
+    range: Range<usize>,
+    parts: Vec<crate::routing::Part>,
+}

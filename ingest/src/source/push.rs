@@ -1,0 +1,345 @@
+//! Rows that are pushed: a body is read on the caller's thread and stored by the table's one push task.
+//!
+//! ```text
+//! caller: body ─▶ records ─▶ Rows ──bounded channel──▶ push task: append, publish ──▶ caller: answer
+//! ```
+//! The answer comes after the swap, so the sender's next query sees the rows. Batches are stored whole or not at all;
+//! with `onError=skip` the refused rows are left out and listed. The reader of a body is lenient about its shape (an
+//! array, one object, one object a line) and strict about what is in it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use freshet_segment::id::TableName;
+use freshet_segment::time::{Granularity, Timestamp};
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::appender::{Accompanying, Appender};
+use crate::dead_letter::{RAW_BYTES_MAX, RejectedRow};
+use crate::decode::Rows;
+use crate::decode::json::{each_element, position, syntax_reason};
+use crate::error::{IngestError, Result};
+use crate::memory::Reservation;
+use crate::tables::{Node, Table};
+
+/// Longest body, decompressed.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
+/// Most records of a body.
+pub const RECORDS_MAX: usize = 2_000_000;
+/// Refused rows that an answer lists; the rest is counted.
+pub const REJECTED_LISTED_MAX: usize = 1_000;
+/// Bodies that wait for a table's push task. Each may be 64 MiB; the memory budget bounds their sum.
+const JOBS_WAITING_MAX: usize = 16;
+/// Fields that hold the time when the sender does not say which does, the first that is there.
+pub const TIME_FIELDS: [&str; 5] = ["__time", "timestamp", "time", "ts", "@timestamp"];
+/// Records looked at for the time field.
+const RECORDS_PEEKED: usize = 100;
+
+/// What happens to a body with bad rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// Nothing of it is stored.
+    #[default]
+    Reject,
+    /// The bad rows are left out and listed.
+    Skip,
+}
+
+/// A body to store.
+#[derive(Debug, Clone)]
+pub struct PushRequest {
+    /// The table; made when it is not there.
+    pub table: TableName,
+    /// JSON: an object, an array of objects, or one object a line.
+    pub body: Bytes,
+    /// What happens to bad rows.
+    pub on_error: OnError,
+    /// The field that holds the time; without it the usual names are tried.
+    pub time_column: Option<String>,
+    /// When the request came in.
+    pub received: Timestamp,
+}
+
+/// What became of a body.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PushReply {
+    /// Rows stored, and visible to the next query.
+    pub accepted: u64,
+    /// Rows refused.
+    pub rejected_count: u64,
+    /// The first thousand of them.
+    pub rejected: Vec<RejectedRow>,
+}
+
+/// Rows on their way to the push task.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) rows: Rows,
+    pub(crate) received: Timestamp,
+    pub(crate) accompanying: Accompanying,
+    pub(crate) room: Reservation,
+    pub(crate) reply: oneshot::Sender<Result<()>>,
+}
+
+/// The thread that stores what is pushed into one table.
+#[derive(Debug)]
+pub(crate) struct PushTask {
+    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+impl PushTask {
+    pub(crate) fn start(node: &Arc<Node>, table: &Arc<Table>) -> Result<Self> {
+        let (jobs, queue) = mpsc::channel(JOBS_WAITING_MAX);
+        let mut appender = Appender::new(Arc::clone(node), Arc::clone(table), Granularity::DAY, None);
+        let thread = std::thread::Builder::new()
+            .name(format!("push {}", table.name))
+            .spawn(move || run(&mut appender, queue))
+            .map_err(|error| IngestError::internal(format!("no thread for pushes: {error}")))?;
+        Ok(Self { jobs, thread })
+    }
+}
+
+/// Ends when all senders are gone and all that was accepted is stored.
+fn run(appender: &mut Appender, mut queue: mpsc::Receiver<Job>) {
+    while let Some(job) = queue.blocking_recv() {
+        let Job { rows, received, accompanying, room, reply } = job;
+        let stored = appender.append(&rows, |_| received, accompanying, None);
+        // From here on the rows are counted as the table's.
+        drop(room);
+        // A sender that has gone away does not undo its rows.
+        let _ = reply.send(stored);
+    }
+}
+
+/// The records of a body, and the line at which each begins (from 0).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Body {
+    pub(crate) records: Vec<(Range<usize>, u64)>,
+}
+
+impl Body {
+    /// Finds the records of a body.
+    ///
+    /// # Errors
+    /// `Invalid` when it is empty, too long, or its shape is broken so that no record can be told apart.
+    pub(crate) fn read(body: &[u8]) -> Result<Self> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(IngestError::invalid_with(
+                format!("the body has {} bytes; at most {BODY_BYTES_MAX} are taken", body.len()),
+                "push it in parts",
+            ));
+        }
+        let begin = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let first = body[begin..].iter().find(|b| !b.is_ascii_whitespace());
+        let records = match first {
+            None => {
+                return Err(IngestError::invalid_with(
+                    "the body is empty",
+                    "send a JSON object, an array of objects, or one object a line",
+                ));
+            }
+            Some(b'[') => Self::of_array(&body[begin..], begin)?,
+            Some(_) => Self::of_lines(body, begin)?,
+        };
+        if records.len() > RECORDS_MAX {
+            return Err(IngestError::invalid_with(
+                format!("the body has {} records; at most {RECORDS_MAX} are taken", records.len()),
+                "push it in parts",
+            ));
+        }
+        Ok(Self { records })
+    }
+
+    fn of_array(body: &[u8], begin: usize) -> Result<Vec<(Range<usize>, u64)>> {
+        let mut records = Vec::new();
+        let base = body.as_ptr() as usize;
+        let mut line = 0;
+        let mut counted_to = 0;
+        each_element(body, |element| {
+            // An element is a part of the body, so its address tells its place.
+            let start = element.as_ptr() as usize - base;
+            line += body[counted_to..start].iter().filter(|b| **b == b'\n').count() as u64;
+            counted_to = start;
+            records.push((begin + start..begin + start + element.len(), line));
+        })
+        .map_err(|error| broken(&error))?;
+        Ok(records)
+    }
+
+    fn of_lines(body: &[u8], begin: usize) -> Result<Vec<(Range<usize>, u64)>> {
+        let mut lines = Vec::new();
+        let mut start = begin;
+        for (number, line) in (0u64..).zip(body[begin..].split(|b| *b == b'\n')) {
+            let range = start..start + line.len();
+            start = range.end + 1;
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                lines.push((range, number));
+            }
+        }
+        let is_whole = |range: &Range<usize>| serde_json::from_slice::<IgnoredAny>(&body[range.clone()]).is_ok();
+        if lines.len() == 1 || lines.first().is_some_and(|(range, _)| is_whole(range)) {
+            return Ok(lines);
+        }
+        // Objects over several lines, or a bad first line.
+        let mut values = serde_json::Deserializer::from_slice(&body[begin..]).into_iter::<IgnoredAny>();
+        let mut records = Vec::new();
+        let mut line = 0;
+        loop {
+            let from = begin + values.byte_offset();
+            let skipped = body[from..].iter().take_while(|b| b.is_ascii_whitespace());
+            let blank = skipped.clone().count();
+            line += skipped.filter(|b| **b == b'\n').count() as u64;
+            match values.next() {
+                None => return Ok(records),
+                Some(Ok(_)) => {
+                    let range = from + blank..begin + values.byte_offset();
+                    let end = range.clone();
+                    records.push((range, line));
+                    line += body[end].iter().filter(|b| **b == b'\n').count() as u64;
+                }
+                Some(Err(_)) if lines.iter().any(|(range, _)| is_whole(range)) => return Ok(lines),
+                Some(Err(error)) => return Err(broken(&error)),
+            }
+        }
+    }
+}
+
+fn broken(error: &serde_json::Error) -> IngestError {
+    IngestError::Invalid {
+        what: syntax_reason(error),
+        at: position(error).text(0),
+        hint: Some("send a JSON object, an array of objects, or one object a line, in UTF-8".to_owned()),
+    }
+}
+
+/// Finds the field that holds the time.
+///
+/// # Errors
+/// `Invalid`, naming the fields that are there.
+pub(crate) fn find_time_field(body: &[u8], records: &[(Range<usize>, u64)]) -> Result<String> {
+    let mut seen: Vec<String> = Vec::new();
+    for (range, _) in records.iter().take(RECORDS_PEEKED) {
+        for name in field_names(&body[range.clone()]) {
+            if !seen.contains(&name) && seen.len() < 1_000 {
+                seen.push(name);
+            }
+        }
+        if let Some(name) = TIME_FIELDS.iter().find(|name| seen.iter().any(|s| s == *name)) {
+            return Ok((*name).to_owned());
+        }
+    }
+    let shown: Vec<String> = seen.iter().take(20).map(|name| format!("`{name}`")).collect();
+    let more = if seen.len() > 20 { format!(" and {} more", seen.len() - 20) } else { String::new() };
+    let what = if seen.is_empty() {
+        "no field holds the time, because the rows have no fields".to_owned()
+    } else {
+        format!("no field holds the time; the rows have {}{more}", shown.join(", "))
+    };
+    Err(IngestError::invalid_with(
+        what,
+        format!("name it with ?timestampColumn=FIELD, or call it one of {}", TIME_FIELDS.join(", ")),
+    ))
+}
+
+/// Names of the fields of an object; none for anything else, and those before a fault.
+fn field_names(record: &[u8]) -> Vec<String> {
+    struct Names<'a>(&'a mut Vec<String>);
+    impl<'de> Visitor<'de> for Names<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(name) = map.next_key::<String>()? {
+                self.0.push(name);
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+    let mut names = Vec::new();
+    // A broken record is refused later, with its reason.
+    let _ = serde_json::Deserializer::from_slice(record).deserialize_map(Names(&mut names));
+    names
+}
+
+/// The refused rows of a body, as an answer lists them.
+pub(crate) fn rejected_rows(body: &[u8], records: &[(Range<usize>, u64)], rows: &Rows) -> Vec<RejectedRow> {
+    let listed = rows.rejections().iter().take(REJECTED_LISTED_MAX);
+    listed
+        .map(|rejection| {
+            let (range, line) = records.get(rejection.record as usize).cloned().unwrap_or((0..0, 0));
+            let raw = &body[range];
+            RejectedRow {
+                row: rejection.row,
+                at: rejection.at.text(line),
+                reason: rejection.reason.clone(),
+                hint: rejection.hint.clone(),
+                raw: String::from_utf8_lossy(&raw[..raw.len().min(RAW_BYTES_MAX)]).into_owned(),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(body: &str) -> Vec<(String, u64)> {
+        let read = Body::read(body.as_bytes()).expect(body);
+        read.records.into_iter().map(|(range, line)| (body[range].trim().to_owned(), line)).collect()
+    }
+
+    fn expect(body: &str, wanted: &[(&str, u64)]) {
+        let wanted: Vec<_> = wanted.iter().map(|(text, line)| ((*text).to_owned(), *line)).collect();
+        assert_eq!(records(body), wanted, "{body:?}");
+    }
+
+    #[test]
+    fn a_body_is_an_object_an_array_or_lines() {
+        expect("{\"a\":1}", &[("{\"a\":1}", 0)]);
+        expect("\u{feff}{\"a\":1}\n", &[("{\"a\":1}", 0)]);
+        expect(" [ {\"a\":[1]} ,\n\n{\"b\":\"]\"}, 5]\n", &[("{\"a\":[1]}", 0), ("{\"b\":\"]\"}", 2), ("5", 2)]);
+        expect("[]", &[]);
+        expect("{\"a\":1}\r\n\n{\"b\":2}\n", &[("{\"a\":1}", 0), ("{\"b\":2}", 2)]);
+        expect("\n{\n \"a\":1\n}\n{\"b\":\n2}", &[("{\n \"a\":1\n}", 1), ("{\"b\":\n2}", 4)]);
+        expect("{\"a\":1} {\"b\":2}", &[("{\"a\":1} {\"b\":2}", 0)]);
+    }
+
+    #[test]
+    fn a_bad_line_does_not_hide_the_others() {
+        expect("{\"a\":\n{\"b\":2}\nx", &[("{\"a\":", 0), ("{\"b\":2}", 1), ("x", 2)]);
+        expect("{\"a\":1}\nx\n{\"b\":2}", &[("{\"a\":1}", 0), ("x", 1), ("{\"b\":2}", 2)]);
+    }
+
+    #[test]
+    fn a_body_without_shape_is_refused_with_its_place() {
+        for (body, at) in [
+            ("", None),
+            (" \n ", None),
+            ("[{\"a\":1},", Some("line 1, column 9")),
+            ("[{\"a\":1}\n{\"b\":2}]", Some("line 2, column 1")),
+            ("{\n\"a\": 1,\n}", Some("line 3, column 1")),
+            ("[{\"a\":1}] trailing", Some("line 1, column 11")),
+        ] {
+            let error = Body::read(body.as_bytes()).expect_err(body);
+            assert_eq!(error.at().as_deref(), at, "{body:?}: {error}");
+            assert!(error.hint().is_some());
+        }
+    }
+
+    #[test]
+    fn the_time_field_is_found_or_the_fields_are_named() {
+        let find = |body: &str| find_time_field(body.as_bytes(), &Body::read(body.as_bytes()).expect("a body").records);
+        assert_eq!(find("[{\"ts\":1,\"time\":2}]").as_deref().ok(), Some("time"));
+        assert_eq!(find("{\"a\":1}\n{\"@timestamp\":1}").as_deref().ok(), Some("@timestamp"));
+        let error = find("[{\"when\":1,\"x\":{}},{\"y\":2}]").expect_err("no time");
+        assert!(error.to_string().contains("`when`, `x`, `y`"), "{error}");
+        assert!(error.hint().unwrap_or_default().contains("timestampColumn"));
+        assert!(find("[]").is_err());
+    }
+}

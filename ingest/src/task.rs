@@ -1,0 +1,249 @@
+//! The run loop of one task of a stream: poll, decode, append, remember the offsets.
+//!
+//! A task has its own thread, its own client, its own decoder and its own growing segments; it shares nothing on the
+//! way. Its offsets move only after the batch they belong to is stored, under one lock with nothing in between that can
+//! fail, so wherever a task ends (suspended, panicked, replaced) the next one goes on exactly there.
+//!
+//! A batch that cannot be stored, because the catalog is away, is tried again until it can or the task is told to stop;
+//! the source is not polled meanwhile. At the memory limit the source is not polled either. What the client has fetched
+//! already stays in its own bounded queue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::appender::{Accompanying, Appender};
+use crate::counts::{Counts, SharedCounts};
+use crate::dead_letter::{DeadLetter, Origin, quote};
+use crate::decode::json::JsonDecoder;
+use crate::decode::{BadField, DecodeRules, Decoder, Rows};
+use crate::error::Result;
+use crate::source::{Offset, RawBatch, RawRecord, Source, SourceError, StreamPartition};
+use crate::spec::{DecoderSpec, SupervisorSpec, TuningSpec};
+use crate::supervisor::KeptOffsets;
+use crate::tables::Node;
+use crate::transform::TimeColumn;
+
+/// How long a paused task waits before it looks again whether it should stop.
+const PAUSE: Duration = Duration::from_millis(200);
+/// First and longest wait before a batch that could not be stored is tried again.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Tells threads to end, and wakes those that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    pub(crate) fn set(&self) {
+        *self.set.lock() = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        *self.set.lock()
+    }
+
+    /// Waits for the end, at most `timeout`; says whether it has come.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let mut set = self.set.lock();
+        if !*set {
+            self.changed.wait_for(&mut set, timeout);
+        }
+        *set
+    }
+}
+
+/// What a task and its supervisor tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct TaskLink {
+    /// Stream partitions to read from now on; taken by the task.
+    pub(crate) assignment: Mutex<Option<Vec<StreamPartition>>>,
+    /// The newest trouble of the source; taken by the supervisor.
+    pub(crate) trouble: Mutex<Option<SourceError>>,
+    /// Why the task gave up for good.
+    pub(crate) failure: Mutex<Option<String>>,
+    /// Whether it waits for memory.
+    pub(crate) paused: AtomicBool,
+    /// Why its last batch is not stored yet.
+    pub(crate) stuck: Mutex<Option<String>>,
+}
+
+/// One task of a stream.
+pub(crate) struct StreamTask {
+    pub(crate) node: Arc<Node>,
+    pub(crate) spec: Arc<SupervisorSpec>,
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) appender: Appender,
+    pub(crate) offsets: Arc<KeptOffsets>,
+    pub(crate) counts: Arc<SharedCounts>,
+    pub(crate) link: Arc<TaskLink>,
+    pub(crate) stop: Arc<Stop>,
+}
+
+impl StreamTask {
+    /// Runs until it is told to stop or bears no more bad rows.
+    pub(crate) fn run(mut self) {
+        let spec = Arc::clone(&self.spec);
+        let time = TimeColumn::new(&spec.time, &spec.granularity);
+        let mut rows = Rows::new(DecodeRules::new(&spec.dimensions, &spec.time, time, BadField::Null));
+        let mut decoder: Box<dyn Decoder> = match spec.decoder {
+            DecoderSpec::Json => Box::new(JsonDecoder::default()),
+        };
+        let crate::spec::SourceSpec::Kafka(kafka) = &spec.source;
+        let timeout = kafka.poll_timeout.clamp(Duration::from_millis(1), Duration::from_secs(1));
+        let mut batch = RawBatch::default();
+        let mut bad_rows = 0;
+        while !self.stop.is_set() {
+            if self.node.budget.is_full() {
+                self.link.paused.store(true, Ordering::Release);
+                self.node.budget.wait_for_room(PAUSE);
+                continue;
+            }
+            self.link.paused.store(false, Ordering::Release);
+            let assignment = self.link.assignment.lock().take();
+            if let Some(partitions) = assignment {
+                let positions = self.offsets.of(&partitions);
+                if let Err(error) = self.source.assign(&positions) {
+                    *self.link.trouble.lock() = Some(error);
+                    *self.link.assignment.lock() = Some(partitions);
+                    self.stop.wait(RETRY_MIN);
+                    continue;
+                }
+            }
+            batch.clear();
+            let polled = self.source.poll(&mut batch, timeout);
+            if let Err(error) = polled {
+                *self.link.trouble.lock() = Some(error);
+            }
+            if batch.records().is_empty() {
+                continue;
+            }
+            match self.store(&batch, &mut rows, decoder.as_mut()) {
+                Some(bad) => bad_rows += bad,
+                None => return,
+            }
+            if let Some(reason) = too_bad(&spec.tuning, bad_rows) {
+                *self.link.failure.lock() = Some(reason);
+                return;
+            }
+        }
+    }
+
+    /// Stores a batch, however long it takes. Says how many rows were bad; nothing when told to stop before it was done.
+    fn store(&mut self, batch: &RawBatch, rows: &mut Rows, decoder: &mut dyn Decoder) -> Option<u64> {
+        let mut next = BTreeMap::new();
+        let fresh: Vec<&RawRecord> = {
+            // What lies before our position was stored already: a client may deliver it again after a new assignment.
+            let position = self.offsets.all();
+            let mut expected: BTreeMap<StreamPartition, Offset> = position;
+            let is_fresh = |record: &&RawRecord| {
+                let at = expected.entry(record.partition).or_insert(record.offset);
+                let fresh = record.offset >= *at;
+                if fresh {
+                    *at = record.offset + 1;
+                    next.insert(record.partition, *at);
+                }
+                fresh
+            };
+            batch.records().iter().filter(is_fresh).collect()
+        };
+        let mut wait = RETRY_MIN;
+        loop {
+            let filtered = self.decode(batch, &fresh, rows, decoder);
+            let accompanying = self.accompanying(batch, &fresh, rows, filtered);
+            let bad = rows.refused() + rows.rows_with_errors();
+            let received = self.node.clock.now();
+            let produced = |record: u32| fresh.get(record as usize).and_then(|r| r.produced).unwrap_or(received);
+            match self.appender.append(rows, produced, accompanying, Some(&self.counts)) {
+                Ok(()) => {
+                    self.offsets.advance(&next);
+                    *self.link.stuck.lock() = None;
+                    return Some(bad);
+                }
+                Err(error) => {
+                    tracing::warn!(supervisor = %self.spec.id, %error, "a batch could not be stored; trying again");
+                    *self.link.stuck.lock() = Some(error.to_string());
+                }
+            }
+            if self.stop.wait(wait) {
+                return None;
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Reads the records; says how many are tombstones.
+    fn decode(&self, batch: &RawBatch, fresh: &[&RawRecord], rows: &mut Rows, decoder: &mut dyn Decoder) -> u64 {
+        rows.begin(&self.appender.table().schema());
+        let mut tombstones = 0;
+        for (number, record) in (0u32..).zip(fresh) {
+            match batch.payload(record) {
+                Some(payload) => decoder.decode(number, payload, rows),
+                None => tombstones += 1,
+            }
+        }
+        tombstones
+    }
+
+    fn accompanying(&self, batch: &RawBatch, fresh: &[&RawRecord], rows: &Rows, filtered: u64) -> Accompanying {
+        let now = self.node.clock.now();
+        let letter = |record: u32, row: u64, at, reason: &str, hint: Option<String>, row_stored| {
+            let (origin, raw) = match fresh.get(record as usize) {
+                Some(raw) => (
+                    Origin::Stream { partition: raw.partition.0, offset: raw.offset },
+                    batch.payload(raw).unwrap_or_default(),
+                ),
+                None => (Origin::Push, &[][..]),
+            };
+            DeadLetter { time: now, origin, row, at, reason: reason.to_owned(), hint, row_stored, raw: quote(raw) }
+        };
+        let mut letters: Vec<DeadLetter> = Vec::new();
+        for r in rows.rejections() {
+            letters.push(letter(r.record, r.row, r.at.text(0), &r.reason, r.hint.clone(), false));
+        }
+        for e in rows.field_errors() {
+            let hint = Some("declare a wider type for the dimension, or correct the producer".to_owned());
+            letters.push(letter(e.record, e.row, Some(format!("field `{}`", e.field)), &e.reason, hint, true));
+        }
+        let read = rows.len() as u64 + rows.refused() + filtered;
+        let counts = Counts {
+            read,
+            filtered,
+            rejected: rows.refused(),
+            processed_with_error: rows.rows_with_errors(),
+            bytes: fresh.iter().filter_map(|r| r.payload.as_ref()).map(|p| p.len() as u64).sum(),
+            ..Counts::default()
+        };
+        Accompanying { counts, letters_unlisted: rows.refused() - rows.rejections().len() as u64, letters }
+    }
+}
+
+fn too_bad(tuning: &TuningSpec, bad_rows: u64) -> Option<String> {
+    if tuning.report_parse_exceptions && bad_rows > 0 {
+        return Some("a row could not be read, and reportParseExceptions asks to stop at the first".to_owned());
+    }
+    let max = tuning.max_parse_exceptions?;
+    (bad_rows > max).then(|| format!("{bad_rows} rows could not be read, more than maxParseExceptions = {max}"))
+}
+
+/// The result of a task's thread, in words.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}
+
+/// Starts a named thread.
+pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|error| crate::error::IngestError::internal(format!("no thread for ingestion: {error}")))
+}
