@@ -165,5 +165,4 @@ fn clean(nonce: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 mod tests;

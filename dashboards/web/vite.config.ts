@@ -4,11 +4,12 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
-import { defineConfig, type Plugin } from "vite";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
 
 const root = import.meta.dirname;
 
-/** The inputs of the build; `dashboards/src/assets/tests.rs` walks the same ones. */
+/** The inputs of the build, without `*.test.ts`; `dashboards/src/assets/tests.rs` walks the same ones. */
 const SOURCE_FOLDERS = ["src", "public"];
 const SOURCE_FILES = ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts"];
 
@@ -28,7 +29,8 @@ function listSources(): Plugin {
     name: "freshet-sources",
     apply: "build",
     closeBundle() {
-      const paths = [...SOURCE_FOLDERS.flatMap(filesBelow), ...SOURCE_FILES].sort();
+      const shaping = SOURCE_FOLDERS.flatMap(filesBelow).filter((path) => !path.endsWith(".test.ts"));
+      const paths = [...shaping, ...SOURCE_FILES].sort();
       const lines = paths.map((path) => {
         const hash = createHash("sha256").update(readFileSync(join(root, path))).digest("hex");
         return `${hash}  ${path}\n`;
@@ -89,6 +91,7 @@ export default defineConfig({
       },
     },
   },
+  test: { env: { TZ: "Europe/Zurich" } },
   server: {
     proxy: {
       "/api": { target: server, ws: true, changeOrigin: true, rewriteWsOrigin: true },

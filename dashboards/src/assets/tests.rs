@@ -15,14 +15,15 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The inputs of the build, as `vite.config.ts` lists them: `src/**`, `public/**` and the files beside them that shape it.
+/// The inputs of the build, as `vite.config.ts` lists them: `src/**` without tests, `public/**` and the files beside them
+/// that shape it.
 fn sources() -> BTreeMap<String, String> {
     fn walk(folder: &Path, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else {
+            } else if !path.to_string_lossy().ends_with(".test.ts") {
                 let name = path.strip_prefix(WEB).unwrap().to_str().unwrap().replace('\\', "/");
                 found.insert(name, hex(&Sha256::digest(fs::read(&path).unwrap())));
             }

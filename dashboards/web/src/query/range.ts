@@ -47,8 +47,6 @@ export function endsNow(range: TimeRange): boolean {
   return range.to === "now";
 }
 
-/** A margin after the newest row, so that it stands inside the picture. */
-const AFTER_NEWEST_MS = 1_000;
 const OLD_AFTER_MS = 3_600_000;
 
 /** Replaces `all` by bounds the server knows: from the oldest row to the present, or to the newest row when that is long ago. */
@@ -57,8 +55,13 @@ export function resolve(range: TimeRange, extent: Extent, now: number): TimeRang
   if (extent.minTime === undefined || extent.maxTime === undefined) return DEFAULT_RANGE;
   const from = Math.floor(extent.minTime / 60_000) * 60_000;
   const old = now - extent.maxTime > OLD_AFTER_MS;
-  const to = old ? new Date(Math.ceil((extent.maxTime + AFTER_NEWEST_MS) / 60_000) * 60_000).toISOString() : "now";
+  const to = old ? new Date(after(extent.maxTime)).toISOString() : "now";
   return { from: new Date(from).toISOString(), to };
+}
+
+/** The first whole second behind a row, so that a range up to it holds the row. */
+function after(at: number): number {
+  return Math.floor(at / 1_000) * 1_000 + 1_000;
 }
 
 export function spanOf(range: TimeRange, now: number): Span {
@@ -73,7 +76,7 @@ export function rangeOfNewest(extent: Extent, now: number): TimeRange {
   if (now - extent.maxTime < 600_000 && extent.maxTime <= now + 60_000) return DEFAULT_RANGE;
   const whole = extent.maxTime - extent.minTime;
   const length = whole <= 2 * 86_400_000 ? Math.max(whole, 60_000) : 86_400_000;
-  const to = Math.ceil((extent.maxTime + AFTER_NEWEST_MS) / 1_000) * 1_000;
+  const to = after(extent.maxTime);
   const from = Math.floor((extent.maxTime - length) / 1_000) * 1_000;
   return { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
 }

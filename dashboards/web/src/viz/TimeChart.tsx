@@ -21,6 +21,8 @@ type Props = {
   zone: Zone;
   height: number;
   showAxis: boolean;
+  /** Counts have no halves on their axis. */
+  whole: boolean;
   /** What the x axis covers now. */
   view: () => Span;
   gliding: boolean;
@@ -29,6 +31,7 @@ type Props = {
 };
 
 const AXIS_LEFT = 52;
+const WHOLE_STEPS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 const FRAME_MS = 1_000 / 60;
 
 export function TimeChart(props: Props) {
@@ -38,7 +41,7 @@ export function TimeChart(props: Props) {
   const anchor = useRef<number>(undefined);
   const latest = useRef(props);
   latest.current = props;
-  const { series, height, showAxis, zone } = props;
+  const { series, height, showAxis, zone, whole } = props;
 
   useEffect(() => {
     const element = box.current;
@@ -51,7 +54,7 @@ export function TimeChart(props: Props) {
       width: Math.max(60, element.clientWidth),
       height,
       ms: 1,
-      padding: [6, 10, showAxis ? 0 : 4, 0],
+      padding: [10, 22, showAxis ? 0 : 6, 0],
       legend: { show: false },
       tzDate: (ts) => (zone === "UTC" ? uPlot.tzDate(new Date(ts), "Etc/UTC") : new Date(ts)),
       scales: { x: { time: true, auto: false, range: (_, min, max) => [min, max] }, y: { auto: false, range: (_, min, max) => [min, max] } },
@@ -70,7 +73,7 @@ export function TimeChart(props: Props) {
           values: (_, splits, __, ___, step) => (showAxis ? axisLabels(splits, step, latest.current.zone) : splits.map(() => "")),
         },
         {
-          size: AXIS_LEFT, gap: 6, space: 30, font: "11px Inter Variable, system-ui, sans-serif",
+          size: AXIS_LEFT, gap: 6, ...(whole ? { incrs: WHOLE_STEPS } : {}), space: 30, font: "11px Inter Variable, system-ui, sans-serif",
           stroke: () => palette().dim, ticks: { show: false }, grid: { stroke: () => palette().line, width: 1 },
           values: (_, splits) => splits.map((value) => formatNumber(value)),
         },
@@ -165,7 +168,7 @@ export function TimeChart(props: Props) {
       u.destroy();
       plot.current = undefined;
     };
-  }, [series, height, showAxis, zone]);
+  }, [series, height, showAxis, zone, whole]);
 
   useEffect(() => {
     if (box.current !== null) frames().touch(box.current);

@@ -27,7 +27,7 @@ type Props = {
   onSql: () => void;
 };
 
-const HEIGHT = 96;
+const HEIGHT = 100;
 const AXIS = 24;
 
 export function Charts({ series, measures, totals, zone, view, gliding, asTable, bucketMs, onZoom, onBack, onTable, onSql }: Props) {
@@ -50,7 +50,7 @@ export function Charts({ series, measures, totals, zone, view, gliding, asTable,
               <span className={styles.stat} title={formatExact(totals?.[index])}>{totals === undefined ? "–" : formatNumber(totals[index])}</span>
             </div>
             <TimeChart
-              series={series} index={index} label={measure.label} colour={colours[index] as number} zone={zone} height={last ? HEIGHT + AXIS : HEIGHT} showAxis={last}
+              series={series} index={index} label={measure.label} colour={colours[index] as number} zone={zone} height={last ? HEIGHT + AXIS : HEIGHT} showAxis={last} whole={measure.aggregate === "count" || measure.aggregate === "distinct"}
               view={view} gliding={gliding} onZoom={onZoom} onBack={onBack}
             />
           </div>

@@ -38,7 +38,7 @@ export function ExplorePage({ table, search, features }: Props) {
   const { tables } = useTables();
   const known = tables?.find((candidate) => candidate.name === table);
   const gone = tables !== undefined && known === undefined;
-  const { columns, error } = useColumns(table, !gone);
+  const { columns, error } = useColumns(table, known !== undefined);
 
   const go = useCallback((change: Partial<ExploreState>, how?: { zoom?: boolean; replace?: boolean }) => navigate(exploreHref({ ...state, ...change }), how), [state]);
 
