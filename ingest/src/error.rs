@@ -149,3 +149,11 @@ impl IngestError {
         Self::Internal { what: what.into() }
     }
 }
+
+/// A value as an error quotes it: its first characters.
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}

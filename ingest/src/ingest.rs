@@ -434,6 +434,11 @@ impl Ingest {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.node.timeline
+    }
+
     fn find(&self, id: &str) -> Result<Arc<Supervisor>> {
         let found = self.supervisors.lock().get(id).cloned();
         found.ok_or_else(|| IngestError::SupervisorNotFound { id: id.to_owned() })

@@ -727,3 +727,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 use freshet_segment::time::{Granularity, Interval, Timestamp};
 
+use crate::error::shorten;
 use crate::spec::{GranularitySpec, TimeFormat, TimeSpec};
 
 /// Computes the time of rows.
@@ -43,21 +44,21 @@ impl TimeColumn {
     ///
     /// # Errors
     /// The reason, naming the format.
-    pub fn from_text(&mut self, text: &str) -> Result<i64, String> {
+    pub fn read_text(&mut self, text: &str) -> Result<i64, String> {
         let text = text.trim();
         let is_digits = || {
             let digits = text.strip_prefix('-').unwrap_or(text);
             !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
         };
         match self.format {
-            TimeFormat::Iso => self.from_iso(text),
-            TimeFormat::Auto if !is_digits() => self.from_iso(text),
+            TimeFormat::Iso => self.read_iso(text),
+            TimeFormat::Auto if !is_digits() => self.read_iso(text),
             _ => {
                 if let Ok(n) = text.parse::<i64>() {
-                    return self.from_long(n);
+                    return self.read_long(n);
                 }
                 match text.parse::<f64>() {
-                    Ok(n) if n.is_finite() => self.from_double(n),
+                    Ok(n) if n.is_finite() => self.read_double(n),
                     _ => Err(format!("{:?} is not a time in format `{}`", shorten(text), self.format.name())),
                 }
             }
@@ -68,7 +69,7 @@ impl TimeColumn {
     ///
     /// # Errors
     /// The reason, naming the format.
-    pub fn from_long(&mut self, n: i64) -> Result<i64, String> {
+    pub fn read_long(&mut self, n: i64) -> Result<i64, String> {
         let millis = match self.format {
             TimeFormat::Auto | TimeFormat::Millis => Some(n),
             TimeFormat::Posix => n.checked_mul(1000),
@@ -86,7 +87,7 @@ impl TimeColumn {
     ///
     /// # Errors
     /// The reason, naming the format.
-    pub fn from_double(&mut self, n: f64) -> Result<i64, String> {
+    pub fn read_double(&mut self, n: f64) -> Result<i64, String> {
         let millis = match self.format {
             TimeFormat::Auto | TimeFormat::Millis => n,
             TimeFormat::Posix => n * 1e3,
@@ -98,7 +99,7 @@ impl TimeColumn {
         self.accept(millis.floor() as i64)
     }
 
-    fn from_iso(&mut self, text: &str) -> Result<i64, String> {
+    fn read_iso(&mut self, text: &str) -> Result<i64, String> {
         match Timestamp::parse(text) {
             Ok(t) => self.accept(t.as_millis()),
             Err(_) => Err(format!("{:?} is not a time in format `{}`", shorten(text), self.format.name())),
@@ -125,13 +126,6 @@ impl TimeColumn {
     }
 }
 
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(40) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,18 +146,18 @@ mod tests {
             " 2015-09-12T00:46:58.771 ",
         ];
         for text in iso {
-            assert_eq!(column(TimeFormat::Auto).from_text(text), Ok(T), "{text}");
-            assert_eq!(column(TimeFormat::Iso).from_text(text), Ok(T), "{text}");
+            assert_eq!(column(TimeFormat::Auto).read_text(text), Ok(T), "{text}");
+            assert_eq!(column(TimeFormat::Iso).read_text(text), Ok(T), "{text}");
         }
-        assert_eq!(column(TimeFormat::Auto).from_text("1442018818771"), Ok(T));
-        assert_eq!(column(TimeFormat::Auto).from_text("-1"), Ok(-1));
-        assert_eq!(column(TimeFormat::Auto).from_long(T), Ok(T));
-        assert_eq!(column(TimeFormat::Millis).from_text("1442018818771"), Ok(T));
-        assert_eq!(column(TimeFormat::Posix).from_long(1_442_018_818), Ok(1_442_018_818_000));
-        assert_eq!(column(TimeFormat::Posix).from_double(1_442_018_818.771), Ok(T));
-        assert_eq!(column(TimeFormat::Posix).from_text("1442018818.5"), Ok(1_442_018_818_500));
-        assert_eq!(column(TimeFormat::Micro).from_long(T * 1000 + 999), Ok(T));
-        assert_eq!(column(TimeFormat::Nano).from_long(-1), Ok(-1));
+        assert_eq!(column(TimeFormat::Auto).read_text("1442018818771"), Ok(T));
+        assert_eq!(column(TimeFormat::Auto).read_text("-1"), Ok(-1));
+        assert_eq!(column(TimeFormat::Auto).read_long(T), Ok(T));
+        assert_eq!(column(TimeFormat::Millis).read_text("1442018818771"), Ok(T));
+        assert_eq!(column(TimeFormat::Posix).read_long(1_442_018_818), Ok(1_442_018_818_000));
+        assert_eq!(column(TimeFormat::Posix).read_double(1_442_018_818.771), Ok(T));
+        assert_eq!(column(TimeFormat::Posix).read_text("1442018818.5"), Ok(1_442_018_818_500));
+        assert_eq!(column(TimeFormat::Micro).read_long(T * 1000 + 999), Ok(T));
+        assert_eq!(column(TimeFormat::Nano).read_long(-1), Ok(-1));
     }
 
     #[test]
@@ -176,23 +170,23 @@ mod tests {
             (TimeFormat::Millis, "2015-09-12"),
             (TimeFormat::Posix, "nan"),
         ] {
-            let reason = column(format).from_text(text).expect_err(text);
+            let reason = column(format).read_text(text).expect_err(text);
             assert!(reason.contains(format.name()), "{reason}");
         }
-        assert!(column(TimeFormat::Iso).from_long(5).is_err());
-        assert!(column(TimeFormat::Posix).from_long(i64::MAX).is_err());
-        assert!(column(TimeFormat::Auto).from_long(i64::MIN).is_err());
-        assert!(column(TimeFormat::Auto).from_double(1e300).is_err());
+        assert!(column(TimeFormat::Iso).read_long(5).is_err());
+        assert!(column(TimeFormat::Posix).read_long(i64::MAX).is_err());
+        assert!(column(TimeFormat::Auto).read_long(i64::MIN).is_err());
+        assert!(column(TimeFormat::Auto).read_double(1e300).is_err());
         assert!(column(TimeFormat::Auto).missing().is_err());
     }
 
     #[test]
     fn the_years_minus_5000_to_5000_are_taken_and_no_more() {
         let mut auto = column(TimeFormat::Auto);
-        assert_eq!(auto.from_text("-5000-01-01T00:00:00Z"), Ok(Timestamp::MIN.as_millis()));
-        assert_eq!(auto.from_text("5000-12-31T23:59:59.999Z"), Ok(Timestamp::MAX.as_millis() - 1));
-        assert!(auto.from_long(Timestamp::MAX.as_millis()).is_err());
-        assert!(auto.from_long(Timestamp::MIN.as_millis() - 1).is_err());
+        assert_eq!(auto.read_text("-5000-01-01T00:00:00Z"), Ok(Timestamp::MIN.as_millis()));
+        assert_eq!(auto.read_text("5000-12-31T23:59:59.999Z"), Ok(Timestamp::MAX.as_millis() - 1));
+        assert!(auto.read_long(Timestamp::MAX.as_millis()).is_err());
+        assert!(auto.read_long(Timestamp::MIN.as_millis() - 1).is_err());
     }
 
     #[test]
@@ -202,9 +196,9 @@ mod tests {
         let spec = TimeSpec { missing_value: Some(Timestamp::from_millis(T)), ..TimeSpec::auto("t") };
         let mut time = TimeColumn::new(&spec, &granularity);
         let floor = T - T % 3_600_000;
-        assert_eq!(time.from_long(T), Ok(floor));
-        assert_eq!(time.from_long(T + 1), Ok(floor));
-        assert_eq!(time.from_long(floor - 1), Ok(floor - 3_600_000));
+        assert_eq!(time.read_long(T), Ok(floor));
+        assert_eq!(time.read_long(T + 1), Ok(floor));
+        assert_eq!(time.read_long(floor - 1), Ok(floor - 3_600_000));
         assert_eq!(time.missing(), Ok(floor));
     }
 }

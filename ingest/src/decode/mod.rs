@@ -11,9 +11,11 @@
 //!                      └──batch(schema)──▶ RecordBatch
 //! ```
 
+mod columns;
 pub mod json;
 mod nested;
 mod rows;
+mod values;
 
 pub use rows::{At, BadField, DecodeRules, FieldError, Rejection, Rows};
 
