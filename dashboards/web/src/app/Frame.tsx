@@ -73,7 +73,7 @@ function Status() {
   }, [status.kind]);
   const words = {
     connecting: "connecting", live: "live", offline: "offline",
-    reconnecting: status.kind === "reconnecting" ? `reconnecting in ${Math.max(0, Math.ceil((status.at - Date.now()) / 1_000))} s` : "",
+    reconnecting: status.kind === "reconnecting" ? `reconnecting ${Math.max(0, Math.ceil((status.at - Date.now()) / 1_000))} s` : "",
   }[status.kind];
   return (
     <div className={styles.status} data-status={status.kind}>
@@ -111,8 +111,9 @@ function FreshnessBadge() {
       if (text.current === null || box.current === null) return;
       const connected = live.status.kind === "live";
       if (live.watermark === 0) {
-        text.current.textContent = connected ? "waiting for data" : "not connected";
-        box.current.dataset.state = "stale";
+        const fresh = connected || live.status.kind === "connecting";
+        text.current.textContent = fresh ? "waiting for data" : "not connected";
+        box.current.dataset.state = fresh ? "waiting" : "stale";
         return;
       }
       const age = Math.max(0, live.serverNow() - live.watermark);

@@ -14,8 +14,8 @@ import styles from "./TimeChart.module.css";
 
 type Props = {
   series: Series;
-  /** Which of the series' values this chart shows. */
-  index: number;
+  /** Which of the series' measures this chart shows. */
+  measure: string;
   label: string;
   colour: number;
   zone: Zone;
@@ -47,7 +47,8 @@ export function TimeChart(props: Props) {
     const element = box.current;
     if (element === null) return;
     let grid: ReturnType<Series["grid"]> | undefined;
-    let zeroTop = 0;
+    let values: Float64Array = new Float64Array(0);
+    let topBefore = 0;
     let redraw = true;
 
     const options: uPlot.Options = {
@@ -81,10 +82,10 @@ export function TimeChart(props: Props) {
       hooks: {
         draw: [(u) => {
           if (grid === undefined) return;
-          const { colour, index } = latest.current;
+          const { colour, measure } = latest.current;
           const cut = series.cut;
           const partialFrom = cut.follows ? latest.current.view().to - cut.bucketMs : Infinity;
-          paintSeries(u, grid.t, grid.values[index] ?? new Float64Array(0), palette().series[colour] ?? "", partialFrom);
+          paintSeries(u, grid.t, series.valuesOf(grid, measure), palette().series[colour] ?? "", partialFrom);
         }],
         setCursor: [(u) => showReadout(u)],
         setSelect: [(u) => {
@@ -106,7 +107,7 @@ export function TimeChart(props: Props) {
         label.hidden = true;
         return;
       }
-      const value = grid.values[latest.current.index]?.[at];
+      const value = series.valuesOf(grid, latest.current.measure)[at];
       label.hidden = false;
       label.textContent = `${formatClock(grid.t[at], latest.current.zone, series.cut.bucketMs)}  ${formatExact(value)}`;
       const x = AXIS_LEFT + left;
@@ -125,22 +126,20 @@ export function TimeChart(props: Props) {
         if (next !== grid || redraw) {
           grid = next;
           redraw = false;
-          u.setData([next.t, next.values[latest.current.index] ?? new Float64Array(next.t.length)] as unknown as uPlot.AlignedData, false);
+          values = series.valuesOf(next, latest.current.measure);
+          u.setData([next.t, values], false);
         }
-        const values = next.values[latest.current.index];
         let low = 0;
         let high = 0;
-        if (values !== undefined) {
-          for (let at = lowerBound(next.t, view.from - series.cut.bucketMs); at < next.t.length && (next.t[at] as number) < view.to; at++) {
-            const value = values[at] as number;
-            if (value > high) high = value;
-            if (value < low) low = value;
-          }
+        for (let at = lowerBound(next.t, view.from - series.cut.bucketMs); at < next.t.length && (next.t[at] as number) < view.to; at++) {
+          const value = values[at] as number;
+          if (value > high) high = value;
+          if (value < low) low = value;
         }
         // The top comes down only when the data left the upper half, so that the scale is calm.
         let top = niceTop(high);
-        if (high > 0 && top < zeroTop && high > zeroTop * 0.55) top = zeroTop;
-        zeroTop = top;
+        if (high > 0 && top < topBefore && high > topBefore * 0.55) top = topBefore;
+        topBefore = top;
         u.setScale("x", { min: view.from, max: view.to });
         u.setScale("y", { min: low < 0 ? -niceTop(-low) : 0, max: high === 0 && low < 0 ? 0 : top });
       });

@@ -14,13 +14,16 @@ export type Cut = {
   follows: boolean;
   /** The left edge moves too. */
   slides: boolean;
+  /** The measures, in the order of the query's columns `m0`, `m1`, .. */
+  keys: readonly string[];
+  /** What a bucket without rows shows, for each measure. */
   empty: readonly ("zero" | "gap")[];
 };
 
 export class Series {
   #t: Float64Array = new Float64Array(0);
   #values: Float64Array[] = [];
-  #cut: Cut = { bucketMs: 1_000, zone: "UTC", follows: true, slides: true, empty: [] };
+  #cut: Cut = { bucketMs: 1_000, zone: "UTC", follows: true, slides: true, keys: [], empty: [] };
   /** Buckets that start here or later were seen whole. */
   #wholeFrom = -Infinity;
   #rangeFrom = NaN;
@@ -84,6 +87,11 @@ export class Series {
     if (Number.isNaN(from)) return { t: this.#t, values: this.#values };
     this.#grid = spread({ t: this.#t, values: this.#values }, bucketMs, zone, from, this.#gridTo, empty);
     return this.#grid;
+  }
+
+  /** The values of one measure on a grid; all gaps while the rows of a newly chosen measure are still on their way. */
+  valuesOf(grid: Grid, key: string): Float64Array {
+    return grid.values[this.#cut.keys.indexOf(key)] ?? new Float64Array(grid.t.length).fill(NaN);
   }
 
   /** The rows as they came, for the table view. */

@@ -19,7 +19,7 @@ function frame(rows: Rows, from: number | undefined, rangeFrom: number, rangeTo:
   return { kind: "rows", batch: decodeArrow(bytes), from, rangeFrom, rangeTo, produced: undefined, watermark: rangeTo };
 }
 
-const SLIDING: Cut = { bucketMs: 1_000, zone: "UTC", follows: true, slides: true, empty: ["zero", "gap"] };
+const SLIDING: Cut = { bucketMs: 1_000, zone: "UTC", follows: true, slides: true, keys: ["a", "b"], empty: ["zero", "gap"] };
 const shown = (series: Series, now: number) => {
   const grid = series.grid(now);
   return Array.from(grid.t).map((t, at) => [t, grid.values[0]?.[at], grid.values[1]?.[at]]);

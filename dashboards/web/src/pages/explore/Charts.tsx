@@ -15,7 +15,7 @@ import styles from "./explore.module.css";
 type Props = {
   series: Series;
   measures: readonly Measure[];
-  totals: readonly number[] | undefined;
+  totals: ReadonlyMap<string, number> | undefined;
   zone: Zone;
   view: () => Span;
   gliding: boolean;
@@ -47,10 +47,10 @@ export function Charts({ series, measures, totals, zone, view, gliding, asTable,
           <div key={measure.key} className={styles.measure} data-testid={`measure-${measure.key}`}>
             <div className={styles.measureHead}>
               <span className={styles.measureName}><i data-series={(colours[index] as number) + 1} className={styles.swatch} />{measure.label}</span>
-              <span className={styles.stat} title={formatExact(totals?.[index])}>{totals === undefined ? "–" : formatNumber(totals[index])}</span>
+              <span className={styles.stat} title={formatExact(totals?.get(measure.key))}>{formatNumber(totals?.get(measure.key))}</span>
             </div>
             <TimeChart
-              series={series} index={index} label={measure.label} colour={colours[index] as number} zone={zone} height={last ? HEIGHT + AXIS : HEIGHT} showAxis={last} whole={measure.aggregate === "count" || measure.aggregate === "distinct"}
+              series={series} measure={measure.key} label={measure.label} colour={colours[index] as number} zone={zone} height={last ? HEIGHT + AXIS : HEIGHT} showAxis={last} whole={measure.aggregate === "count" || measure.aggregate === "distinct"}
               view={view} gliding={gliding} onZoom={onZoom} onBack={onBack}
             />
           </div>
@@ -65,6 +65,7 @@ function SeriesTable({ series, measures, zone }: { series: Series; measures: rea
   const [, update] = useState(0);
   useEffect(() => series.onChange(() => update((version) => version + 1)), [series]);
   const { t, values } = series.rows();
+  const columns = measures.map((measure) => values[series.cut.keys.indexOf(measure.key)]);
   return (
     <div className={styles.tableScroll} tabIndex={0} role="region" aria-label="Measures over time, as a table">
       <table className={styles.table}>
@@ -75,7 +76,7 @@ function SeriesTable({ series, measures, zone }: { series: Series; measures: rea
           {Array.from(t.keys()).reverse().map((row) => (
             <tr key={t[row]}>
               <td className={styles.mono}>{formatIso(t[row] as number, zone)}</td>
-              {measures.map((measure, index) => <td key={measure.key} className={styles.number}>{formatExact(values[index]?.[row])}</td>)}
+              {measures.map((measure, index) => <td key={measure.key} className={styles.number}>{formatExact(columns[index]?.[row])}</td>)}
             </tr>
           ))}
         </tbody>

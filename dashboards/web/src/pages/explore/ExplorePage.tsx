@@ -77,7 +77,7 @@ type ExploreProps = { state: ExploreState; table: Table; columns: readonly Colum
 function Explore({ state, table, columns, features, go }: ExploreProps) {
   const [asTable, setAsTable] = useState(false);
   const [shownSql, setShownSql] = useState<ShownSql>();
-  const [totals, setTotals] = useState<{ rows: number; values: readonly number[] }>();
+  const [totals, setTotals] = useState<{ rows: number; values: ReadonlyMap<string, number> }>();
   const [box, width] = useWidth();
   const series = useRef<Series>(undefined);
   series.current ??= new Series();
@@ -102,7 +102,7 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
   const bucketMs = bucketFor(length, width);
   const follows = state.live && endsNow(range);
   const cut = useMemo(
-    () => ({ bucketMs, zone: state.zone, follows, slides: follows && /^now-/.test(range.from), empty: measures.map((measure) => measure.empty) }),
+    () => ({ bucketMs, zone: state.zone, follows, slides: follows && /^now-/.test(range.from), keys: measures.map((measure) => measure.key), empty: measures.map((measure) => measure.empty) }),
     [bucketMs, state.zone, follows, rangeKey, measures],
   );
 
@@ -115,7 +115,7 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
       const value = batch.column(name)?.[0];
       return typeof value === "number" ? value : NaN;
     };
-    setTotals({ rows: cell("rows"), values: measures.map((_, index) => cell(`m${index}`)) });
+    setTotals({ rows: cell("rows"), values: new Map(measures.map((measure, index) => [measure.key, cell(`m${index}`)])) });
   });
 
   const view = useCallback((): Span => {

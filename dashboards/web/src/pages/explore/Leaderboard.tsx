@@ -13,7 +13,7 @@ import { LEADERS_MAX, leadersQuery, type Query } from "../../query/sql";
 import { formatExact, formatNumber } from "../../viz/format";
 import styles from "./explore.module.css";
 
-type Row = { value: Value; numbers: readonly number[] };
+type Row = { value: Value; numbers: ReadonlyMap<string, number> };
 
 type Props = {
   base: Omit<QuerySpec, "sql" | "params">;
@@ -39,18 +39,19 @@ export function Leaderboard({ base, column, columns, measures, filters, once, as
   const spec = seen ? { ...base, ...query, refreshMs: Math.max(1_000, base.refreshMs ?? 1_000) } : undefined;
   const state = useLiveQuery(spec, once, ({ batch }) => {
     const values = batch.column("v");
-    const numbers = measures.map((_, index) => batch.column(`m${index}`));
+    const numbers = measures.map((measure, index) => [measure.key, batch.column(`m${index}`)] as const);
     const next: Row[] = Array.from({ length: batch.rowCount }, (_, row) => {
       const value = values?.[row];
-      return { value: value === null || value === undefined ? null : String(value), numbers: numbers.map((cells) => (typeof cells?.[row] === "number" ? (cells[row] as number) : NaN)) };
+      return { value: value === null || value === undefined ? null : String(value), numbers: new Map(numbers.map(([key, cells]) => [key, typeof cells?.[row] === "number" ? cells[row] : NaN])) };
     });
     // Under the pointer rows keep their places: nobody should click what just moved there.
     setRows((before) => (held.current ? inOrderOf(before, next) : next));
   });
 
   const filter = filters.find((candidate) => candidate.column === column.name);
-  const shown = withFiltered(rows, filter, measures.length);
-  const top = Math.max(0, ...shown.map((row) => (Number.isNaN(row.numbers[0]) ? 0 : Math.abs(row.numbers[0] as number))));
+  const shown = withFiltered(rows, filter);
+  const first = (row: Row) => Math.abs(row.numbers.get(measures[0]?.key ?? "") || 0);
+  const top = Math.max(0, ...shown.map(first));
   const columnsShown = asTable ? measures : measures.slice(0, COLUMNS_SHOWN);
 
   const onClick = (event: MouseEvent, value: Value) => onPick(column.name, value, event.altKey ? "out" : "in", event.ctrlKey || event.metaKey);
@@ -89,7 +90,7 @@ export function Leaderboard({ base, column, columns, measures, filters, once, as
                 return (
                   <tr key={row.value ?? "\u0000"} data-mark={mark} className={styles.leader}>
                     <td className={styles.leaderCell}>
-                      {!asTable && <svg className={styles.barBox} aria-hidden="true" preserveAspectRatio="none" viewBox="0 0 100 1"><rect width={top > 0 ? (Math.abs(row.numbers[0] || 0) / top) * 100 : 0} height="1" /></svg>}
+                      {!asTable && <svg className={styles.barBox} aria-hidden="true" preserveAspectRatio="none" viewBox="0 0 100 1"><rect width={top > 0 ? (first(row) / top) * 100 : 0} height="1" /></svg>}
                       <button
                         type="button" className={styles.value} data-value={row.value ?? ""} tabIndex={index === 0 ? 0 : -1} aria-pressed={mark === "in"}
                         title={`${words}\nclick: only this · Ctrl: add · Alt: exclude`} onClick={(event) => onClick(event, row.value)} onKeyDown={(event) => onKeyDown(event, row.value)}
@@ -98,8 +99,8 @@ export function Leaderboard({ base, column, columns, measures, filters, once, as
                       </button>
                       <button type="button" className={styles.exclude} tabIndex={-1} title={mark === "out" ? "Include again" : "Exclude"} aria-label={`${mark === "out" ? "Include" : "Exclude"} ${words}`} onClick={() => onPick(column.name, row.value, "out", false)}><ExcludeIcon size={14} /></button>
                     </td>
-                    {columnsShown.map((measure, at) => (
-                      <td key={measure.key} className={styles.number} title={formatExact(row.numbers[at])}>{asTable ? formatExact(row.numbers[at]) : formatNumber(row.numbers[at])}</td>
+                    {columnsShown.map((measure) => (
+                      <td key={measure.key} className={styles.number} title={formatExact(row.numbers.get(measure.key))}>{(asTable ? formatExact : formatNumber)(row.numbers.get(measure.key))}</td>
                     ))}
                   </tr>
                 );
@@ -114,10 +115,10 @@ export function Leaderboard({ base, column, columns, measures, filters, once, as
 }
 
 /** Values that are filtered by but not among the leaders stay visible, so that they can be taken back. */
-function withFiltered(rows: readonly Row[], filter: Filter | undefined, width: number): readonly Row[] {
+function withFiltered(rows: readonly Row[], filter: Filter | undefined): readonly Row[] {
   if (filter === undefined) return rows;
   const missing = filter.values.filter((value) => rows.every((row) => row.value !== value));
-  return [...rows, ...missing.map((value) => ({ value, numbers: Array.from({ length: width }, () => NaN) }))];
+  return [...rows, ...missing.map((value) => ({ value, numbers: new Map<string, number>() }))];
 }
 
 function inOrderOf(before: readonly Row[], next: readonly Row[]): readonly Row[] {
