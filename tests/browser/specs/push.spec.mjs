@@ -140,3 +140,18 @@ test("rejected rows are named with their reason", async () => {
   await page.getByText(/not a time/).first().waitFor();
   await picture(page, "push-rejected");
 });
+
+test("the keyboard alone can filter, exclude and read a table", async () => {
+  const { page } = await openPage(browser, server);
+  await page.goto(`${server.url}/ui/explore/old_edits?from=all&to=now`);
+  await value(page, "lang", "de").focus();
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  await until("the second value is kept", async () => (await exactStat(page, "events")) === 10);
+  await page.keyboard.press("Enter");
+  await until("and let go", async () => (await exactStat(page, "events")) === 30);
+  await page.keyboard.press("x");
+  await until("and excluded", async () => (await exactStat(page, "events")) === 20);
+  await page.keyboard.press("t");
+  await page.getByRole("region", { name: "Measures over time, as a table" }).waitFor();
+});

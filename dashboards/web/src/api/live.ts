@@ -84,8 +84,7 @@ export class LiveSocket {
     this.#subscriptions.set(id, subscription);
     this.#sendSub(id, subscription);
     return () => {
-      this.#subscriptions.delete(id);
-      if (subscription.sent) this.#send({ op: "unsub", id });
+      if (this.#subscriptions.delete(id) && subscription.sent) this.#send({ op: "unsub", id });
     };
   }
 

@@ -23,7 +23,7 @@ export function RejectedDialog({ table, onClose }: { table: string; onClose: () 
             {letters.letters.map((letter, index) => (
               <li key={index} className={styles.letter}>
                 <p><strong>{letter.reason}</strong></p>
-                {letter.hint !== undefined && <p className={styles.dim}>{letter.hint}</p>}
+                {letter.hint != null && <p className={styles.dim}>{letter.hint}</p>}
                 <p className={styles.dim}>{formatInstant(Date.parse(letter.at), "local", true)} · {letter.source} · {letter.position}</p>
                 <pre className={styles.raw} tabIndex={0}>{letter.raw}</pre>
               </li>
