@@ -1,1 +1,1 @@
-var e={keys:`_keys_1h81g_1`,toggle:`_toggle_1h81g_6`,search:`_search_1h81g_8`,deeds:`_deeds_1h81g_9`,deed:`_deed_1h81g_9`,hint:`_hint_1h81g_12`};export{e as t};
+var e={keys:`_keys_1iecs_1`,toggle:`_toggle_1iecs_6`,search:`_search_1iecs_8`,deeds:`_deeds_1iecs_9`,deed:`_deed_1iecs_9`,hint:`_hint_1iecs_12`};export{e as t};

@@ -14,7 +14,7 @@ const KEYS: readonly [string, string][] = [
   ["z", "Back out of a zoom, or twice the range"],
   ["[ ]", "One range earlier, later"],
   ["click", "On a value: keep only it; with Ctrl add it; with Alt exclude it"],
-  ["Enter, x", "On a focused value: keep only it; exclude it"],
+  ["Enter x", "On a focused value: keep only it; exclude it"],
   ["← →", "In a chart: read values; with Shift select, then Enter zooms"],
 ];
 

@@ -26,6 +26,10 @@ type Props = {
   /** What the x axis covers now. */
   view: () => Span;
   gliding: boolean;
+  /** The time up to which the shown rows are all there are. */
+  known: () => number;
+  /** The first chart of several says the time for all. */
+  showTime: boolean;
   onZoom: (span: Span) => void;
   onBack: () => void;
 };
@@ -37,6 +41,7 @@ const FRAME_MS = 1_000 / 60;
 export function TimeChart(props: Props) {
   const box = useRef<HTMLDivElement>(null);
   const readout = useRef<HTMLDivElement>(null);
+  const spoken = useRef<HTMLSpanElement>(null);
   const plot = useRef<uPlot>(undefined);
   const anchor = useRef<number>(undefined);
   const latest = useRef(props);
@@ -84,7 +89,7 @@ export function TimeChart(props: Props) {
           if (grid === undefined) return;
           const { colour, measure } = latest.current;
           const cut = series.cut;
-          const partialFrom = cut.follows ? latest.current.view().to - cut.bucketMs : Infinity;
+          const partialFrom = cut.follows ? latest.current.known() - cut.bucketMs : Infinity;
           paintSeries(u, grid.t, series.valuesOf(grid, measure), palette().series[colour] ?? "", partialFrom);
         }],
         setCursor: [(u) => showReadout(u)],
@@ -109,7 +114,9 @@ export function TimeChart(props: Props) {
       }
       const value = series.valuesOf(grid, latest.current.measure)[at];
       label.hidden = false;
-      label.textContent = `${formatClock(grid.t[at], latest.current.zone, series.cut.bucketMs)}  ${formatExact(value)}`;
+      const time = formatClock(grid.t[at], latest.current.zone, series.cut.bucketMs);
+      label.textContent = latest.current.showTime ? `${time}  ${formatExact(value)}` : formatExact(value);
+      label.dataset.spoken = `${time}, ${formatExact(value)}`;
       const x = AXIS_LEFT + left;
       const right = x > element.clientWidth / 2;
       label.style.left = right ? "" : `${x + 10}px`;
@@ -121,7 +128,7 @@ export function TimeChart(props: Props) {
 
     const update = (now: number): number => {
       const view = latest.current.view();
-      const next = series.grid(view.to);
+      const next = series.grid(latest.current.known());
       u.batch(() => {
         if (next !== grid || redraw) {
           grid = next;
@@ -190,6 +197,7 @@ export function TimeChart(props: Props) {
         u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
       }
       u.setCursor({ left: next, top: 1 });
+      if (spoken.current !== null) spoken.current.textContent = readout.current?.dataset.spoken ?? "";
     } else if (event.key === "Enter" && u.select.width > 4) {
       anchor.current = undefined;
       u.setSelect(u.select, true);
@@ -212,7 +220,8 @@ export function TimeChart(props: Props) {
         aria-label={`${props.label} over time. Arrow keys read values, Shift and arrows select, Enter zooms, t shows a table.`}
         onKeyDown={onKeyDown}
       />
-      <div ref={readout} className={styles.readout} aria-live="polite" hidden />
+      <div ref={readout} className={styles.readout} aria-hidden="true" hidden />
+      <span ref={spoken} className="visually-hidden" aria-live="polite" />
     </div>
   );
 }

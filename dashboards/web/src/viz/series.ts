@@ -76,13 +76,16 @@ export class Series {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Every bucket up to `now` (or the end of an absolute range), missing ones filled in. */
-  grid(now: number): Grid {
+  /**
+   * Every bucket up to `known` (or the end of an absolute range), missing ones filled in. `known` is the time up to which nothing
+   * can have been missed; a bucket after it is not zero but not yet known.
+   */
+  grid(known: number): Grid {
     const { bucketMs, zone, follows, slides, empty } = this.#cut;
-    const to = follows ? now : this.#rangeTo;
+    const to = follows ? known : this.#rangeTo;
     // A new bucket can begin between two frames only on a quiet table; then the grid grows by a zero.
     if (this.#grid !== undefined && to - this.#gridTo < bucketMs) return this.#grid;
-    this.#gridTo = Number.isNaN(to) ? now : to;
+    this.#gridTo = Number.isNaN(to) ? known : to;
     const from = slides ? Math.max(this.#wholeFrom, this.#rangeFrom - 2 * bucketMs) + bucketMs - 1 : this.#rangeFrom;
     if (Number.isNaN(from)) return { t: this.#t, values: this.#values };
     this.#grid = spread({ t: this.#t, values: this.#values }, bucketMs, zone, from, this.#gridTo, empty);

@@ -19,6 +19,7 @@ type Props = {
   zone: Zone;
   view: () => Span;
   gliding: boolean;
+  known: () => number;
   asTable: boolean;
   bucketMs: number;
   onZoom: (span: Span) => void;
@@ -30,7 +31,7 @@ type Props = {
 const HEIGHT = 100;
 const AXIS = 24;
 
-export function Charts({ series, measures, totals, zone, view, gliding, asTable, bucketMs, onZoom, onBack, onTable, onSql }: Props) {
+export function Charts({ series, measures, totals, zone, view, gliding, known, asTable, bucketMs, onZoom, onBack, onTable, onSql }: Props) {
   const colours = seriesIndices(measures.map((measure) => measure.key));
   return (
     <section aria-label="Measures over time">
@@ -51,7 +52,7 @@ export function Charts({ series, measures, totals, zone, view, gliding, asTable,
             </div>
             <TimeChart
               series={series} measure={measure.key} label={measure.label} colour={colours[index] as number} zone={zone} height={last ? HEIGHT + AXIS : HEIGHT} showAxis={last} whole={measure.aggregate === "count" || measure.aggregate === "distinct"}
-              view={view} gliding={gliding} onZoom={onZoom} onBack={onBack}
+              view={view} gliding={gliding} known={known} showTime={index === 0} onZoom={onZoom} onBack={onBack}
             />
           </div>
         );

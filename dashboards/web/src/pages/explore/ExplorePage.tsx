@@ -106,7 +106,8 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
     [bucketMs, state.zone, follows, rangeKey, measures],
   );
 
-  const base = { kind: "query" as const, table: table.name, range, refreshMs: refreshFor(length), timeZone: zoneName(state.zone) };
+  const refreshMs = refreshFor(length);
+  const base = { kind: "query" as const, table: table.name, range, refreshMs, timeZone: zoneName(state.zone) };
   const forSeries = seriesQuery(table.name, measures, filters, columns);
   const forTotals = totalsQuery(table.name, measures, filters, columns);
   const seriesState = useLiveQuery({ ...base, ...forSeries, bucketMs }, !state.live, (frame) => series.current?.apply(frame, cut));
@@ -124,6 +125,9 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
     const read = series.current?.range;
     return /now/.test(rangeKey) && read !== undefined ? read : spanOf(range, live.serverNow());
   }, [follows, rangeKey]);
+
+  // A frame is sent when something changed: without one, nothing had changed by the server's last sign of life, less two ticks.
+  const known = useCallback(() => Math.max(series.current?.range?.to ?? 0, live.watermark - 2 * refreshMs - 1_000), [refreshMs]);
 
   const zoom = useCallback((span: Span) => go({ range: absolute(span) }, { zoom: true }), [go]);
   const back = useCallback(() => {
@@ -177,13 +181,13 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
           <Skeleton height={measures.length * 96 + 40} />
         ) : (
           <Charts
-            series={series.current} measures={measures} totals={totals?.values} zone={state.zone} view={view} gliding={follows} asTable={asTable} bucketMs={bucketMs}
+            series={series.current} measures={measures} totals={totals?.values} zone={state.zone} view={view} gliding={follows} known={known} asTable={asTable} bucketMs={bucketMs}
             onZoom={zoom} onBack={back} onTable={() => setAsTable(!asTable)} onSql={() => setShownSql({ title: "Measures over time", query: forSeries, span: view(), bucketMs, zone: state.zone })}
           />
         )}
       </div>
       {!empty && (
-        <div className={styles.boards}>
+        <div className={styles.boards} data-table={asTable || undefined}>
           {dimensions.map((column) => (
             <Leaderboard
               key={column.name} base={base as Omit<QuerySpec, "sql" | "params">} column={column} columns={columns} measures={measures} filters={filters} once={!state.live} asTable={asTable}
