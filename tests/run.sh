@@ -103,7 +103,7 @@ counts_of_cargo() {
   awk '/^test result: / { p += $4; f += $6; i += $8 } END { print p + 0, f + 0, i + 0 }' "$1"
 }
 
-# counts_of_lines LOG: `3 failed`, `12 passed`, `1 skipped`, each the last of its kind, as Vitest and Playwright end.
+# counts_of_lines LOG: `3 failed`, `12 passed`, `1 skipped`, each the last of its kind, as Vitest and our browser tests end.
 counts_of_lines() {
   sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '
     /^ *Test Files / { next }

@@ -241,7 +241,7 @@ fn a_nearly_right_name_gets_a_hint() {
     assert!(hint.contains("name"), "{hint}");
     let (message, body) = refused(&format!("SELECT 1 FROM {}x", table()));
     let hint = format!("{message} {}", body["hint"]);
-    assert!(hint.contains(&format!("{}", table())), "{hint}");
+    assert!(hint.contains(table()), "{hint}");
 }
 
 #[test]

@@ -294,25 +294,24 @@ fn several_partitions_count_exactly_and_one_added_later_is_found() {
         producer.send(partition, texts(events));
         oracle.add(events);
     };
-    let mut sources: Vec<Events> = (0..5).map(|p| Events::new(&format!("partition-{p}"), 40 + p)).collect();
-    for partition in 0..3 {
-        let events: Vec<_> = sources[partition].by_ref().take(2000 + 100 * partition).collect();
-        send(i32::try_from(partition).unwrap(), &events, &mut oracle);
+    let mut sources: Vec<(i32, Events)> =
+        (0..5_i32).map(|p| (p, Events::new(&format!("partition-{p}"), 40 + u64::from(p.unsigned_abs())))).collect();
+    for (partition, source) in &mut sources[..3] {
+        let count = 2000 + 100 * usize::try_from(*partition).unwrap();
+        send(*partition, &source.by_ref().take(count).collect::<Vec<_>>(), &mut oracle);
     }
     submit(server, &events_spec(kafka.address(), &topic, &table), &table);
     oracle.wait_and_check(server, &table);
 
     // While it runs.
-    for partition in 0..3 {
-        let events: Vec<_> = sources[partition].by_ref().take(500).collect();
-        send(i32::try_from(partition).unwrap(), &events, &mut oracle);
+    for (partition, source) in &mut sources[..3] {
+        send(*partition, &source.by_ref().take(500).collect::<Vec<_>>(), &mut oracle);
     }
     oracle.wait_and_check(server, &table);
 
     kafka.add_partitions(&topic, 5);
-    for partition in 3..5 {
-        let events: Vec<_> = sources[partition].by_ref().take(700).collect();
-        send(i32::try_from(partition).unwrap(), &events, &mut oracle);
+    for (partition, source) in &mut sources[3..] {
+        send(*partition, &source.by_ref().take(700).collect::<Vec<_>>(), &mut oracle);
     }
     oracle.wait_and_check(server, &table);
     wait_for_lag_zero(server, &table);
