@@ -6,8 +6,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const binary = process.env.FRESHET_BIN;
-if (binary === undefined || binary === "") throw new Error("FRESHET_BIN names no binary: build one and pass its path");
+const binary = process.env.FRESHET_TEST_BIN;
+if (binary === undefined || binary === "") throw new Error("FRESHET_TEST_BIN names no binary: build one and pass its path");
 
 const READY_MS_MAX = 30_000;
 
