@@ -24,7 +24,7 @@ use freshet_segment::timeline::Visible;
 use crate::counts::{Counts, SharedCounts};
 use crate::dead_letter::DeadLetter;
 use crate::decode::Rows;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::routing::route;
 use crate::tables::{Node, Table};
 
@@ -98,15 +98,11 @@ impl Appender {
     ) -> Result<()> {
         if !rows.is_empty() {
             let schema = self.table.widen(&self.node, &rows.observed())?;
-            let slices = self.slices(rows, &schema)?;
-            let mut touched = Vec::new();
-            if let Err(error) = self.append_slices(rows, &schema, &slices, &mut touched) {
-                for interval in touched {
-                    self.open.remove(&interval);
-                }
-                self.filled.clear();
-                return Err(error);
-            }
+            let touched = match self.append_rows(rows, &schema) {
+                // A dictionary is full: the segments are given up, and new ones have room.
+                Err(error) if error.kind() == ErrorKind::Exhausted => self.append_rows(rows, &schema),
+                done => done,
+            }?;
             self.publish(rows, schema, &touched, &produced);
         }
         let mut counts = accompanying.counts;
@@ -120,6 +116,22 @@ impl Appender {
             self.table.letters.add(accompanying.letters);
         }
         Ok(())
+    }
+
+    /// Appends all rows or none; says which intervals they are in.
+    fn append_rows(&mut self, rows: &Rows, schema: &Arc<TableSchema>) -> Result<Vec<Interval>> {
+        let slices = self.slices(rows, schema)?;
+        let mut touched = Vec::new();
+        match self.append_slices(rows, schema, &slices, &mut touched) {
+            Ok(()) => Ok(touched),
+            Err(error) => {
+                for interval in touched {
+                    self.open.remove(&interval);
+                }
+                self.filled.clear();
+                Err(error)
+            }
+        }
     }
 
     /// Cuts the rows into batches, routes each, and leases the numbers that all together need.
@@ -228,8 +240,10 @@ impl Appender {
         }
         // Rows of one record follow one another, and records of one poll often share their millisecond.
         let mut ages: Vec<(Timestamp, u64)> = Vec::new();
+        let now = self.node.clock.now();
         for record in rows.records() {
-            let t = produced(*record);
+            // A producer whose clock is ahead did not produce in the future.
+            let t = produced(*record).min(now);
             match ages.last_mut() {
                 Some((last, count)) if *last == t => *count += 1,
                 _ => ages.push((t, 1)),

@@ -206,11 +206,18 @@ impl StreamTask {
         };
         let mut letters: Vec<DeadLetter> = Vec::new();
         for r in rows.rejections() {
-            letters.push(letter(r.record, r.row, r.at.text(0), &r.reason, r.hint.clone(), false));
+            letters.push(letter(r.record, r.row_in_record, r.at.text(0), &r.reason, r.hint.clone(), false));
         }
         for e in rows.field_errors() {
             let hint = Some("declare a wider type for the dimension, or correct the producer".to_owned());
-            letters.push(letter(e.record, e.row, Some(format!("field `{}`", e.field)), &e.reason, hint, true));
+            letters.push(letter(
+                e.record,
+                e.row_in_record,
+                Some(format!("field `{}`", e.field)),
+                &e.reason,
+                hint,
+                true,
+            ));
         }
         let read = rows.len() as u64 + rows.refused() + filtered;
         let counts = Counts {

@@ -110,6 +110,8 @@ pub struct Rejection {
     pub record: u32,
     /// Its number among all rows of the batch, good or bad, from 0.
     pub row: u64,
+    /// Its number among the rows of its record, from 0.
+    pub row_in_record: u64,
     /// Where in the row.
     pub at: At,
     /// Why.
@@ -125,6 +127,8 @@ pub struct FieldError {
     pub record: u32,
     /// Its number among all rows of the batch, good or bad, from 0.
     pub row: u64,
+    /// Its number among the rows of its record, from 0.
+    pub row_in_record: u64,
     /// The field.
     pub field: String,
     /// Why.
@@ -153,6 +157,9 @@ pub struct Rows {
     field_errors: Vec<FieldError>,
     rows_with_errors: u64,
 
+    /// The record being read, and the number of its first row.
+    record_begin: Option<(u32, u64)>,
+
     // The row being read.
     time: Option<Result<i64, String>>,
     touched: Vec<SlotId>,
@@ -176,6 +183,7 @@ impl Rows {
             rejections: Vec::new(),
             field_errors: Vec::new(),
             rows_with_errors: 0,
+            record_begin: None,
             time: None,
             touched: Vec::new(),
             refusal: None,
@@ -205,6 +213,7 @@ impl Rows {
         self.rejections.clear();
         self.field_errors.clear();
         self.rows_with_errors = 0;
+        self.record_begin = None;
         self.touched.clear();
         self.time = None;
         self.refusal = None;
@@ -260,6 +269,14 @@ impl Rows {
         self.times.len() as u64 + self.refused_rows
     }
 
+    /// Number of the row being read among those of its record.
+    fn row_in_record(&self, record: u32) -> u64 {
+        match self.record_begin {
+            Some((current, begin)) if current == record => self.ordinal() - begin,
+            _ => 0,
+        }
+    }
+
     /// The slot of a field, and whether its value is wanted at all.
     pub(super) fn slot(&mut self, name: &str) -> SlotId {
         match self.by_name.get(name) {
@@ -309,6 +326,17 @@ impl Rows {
         } else {
             self.touched.push(slot);
         }
+        if self.field_errors.len() > self.field_errors_before {
+            // An earlier value of the same key does not count, so neither does what was wrong with it.
+            let mut at = self.field_errors_before;
+            while at < self.field_errors.len() {
+                if *self.field_errors[at].field == *held.name {
+                    self.field_errors.remove(at);
+                } else {
+                    at += 1;
+                }
+            }
+        }
         if held.is_time {
             self.time = read_time(&mut self.rules.time, raw);
         }
@@ -343,8 +371,9 @@ impl Rows {
                         self.refuse(At::Field(name), reason, Some(hint));
                     }
                     BadField::Null => {
-                        let (row, record) = (self.ordinal(), 0);
-                        self.field_errors.push(FieldError { record, row, field: name, reason });
+                        // The record is known at the end of the row.
+                        let (record, row, row_in_record) = (0, self.ordinal(), 0);
+                        self.field_errors.push(FieldError { record, row, row_in_record, field: name, reason });
                     }
                 }
             }
@@ -363,6 +392,9 @@ impl Rows {
 
     /// Ends the row being read: it is finished, or taken back.
     pub(super) fn end_row(&mut self, record: u32) {
+        if self.record_begin.is_none_or(|(current, _)| current != record) {
+            self.record_begin = Some((record, self.ordinal()));
+        }
         if self.refusal.is_none() {
             let time = match self.time.take() {
                 Some(time) => time,
@@ -372,8 +404,10 @@ impl Rows {
                 Ok(millis) => {
                     if self.field_errors.len() > self.field_errors_before {
                         self.rows_with_errors += 1;
+                        let row_in_record = self.row_in_record(record);
                         for error in &mut self.field_errors[self.field_errors_before..] {
                             error.record = record;
+                            error.row_in_record = row_in_record;
                         }
                         self.field_errors.truncate(REJECTIONS_MAX);
                         self.field_errors_before = self.field_errors.len();
@@ -403,7 +437,8 @@ impl Rows {
         let (at, reason, hint) =
             self.refusal.take().unwrap_or_else(|| (At::Row, "the row was refused".to_owned(), None));
         if self.rejections.len() < REJECTIONS_MAX {
-            let rejection = Rejection { record, row: self.ordinal(), at, reason, hint };
+            let (row, row_in_record) = (self.ordinal(), self.row_in_record(record));
+            let rejection = Rejection { record, row, row_in_record, at, reason, hint };
             self.rejections.push(rejection);
         }
         self.refused_rows += 1;

@@ -286,14 +286,14 @@ async fn rows_that_are_no_rows_are_counted_and_findable() {
         .letters
         .iter()
         .map(|l| match l.origin {
-            Origin::Stream { offset, .. } => (offset, l.row_stored, l.raw_text()),
-            Origin::Push => (-1, false, String::new()),
+            Origin::Stream { offset, .. } => (offset, l.row_stored, l.raw_text(), l.row),
+            Origin::Push => (-1, false, String::new(), 0),
         })
         .collect();
     offsets.sort();
     assert_eq!(
-        offsets.iter().map(|(at, stored, _)| (*at, *stored)).collect::<Vec<_>>(),
-        [(0, true), (1, false), (3, false), (4, false)]
+        offsets.iter().map(|(at, stored, _, row)| (*at, *stored, *row)).collect::<Vec<_>>(),
+        [(0, true, 0), (1, false, 0), (3, false, 2), (4, false, 0)]
     );
     assert_eq!(offsets[1].2, "{\"ts\":2,");
     assert_eq!(ingest.status("t").expect("there").aggregate_lag, 0, "offsets go on over bad records");

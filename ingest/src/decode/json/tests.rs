@@ -294,6 +294,10 @@ fn the_last_of_equal_keys_counts() {
     );
     assert_eq!((rows.times(), rows.refused()), (&[1, 2][..], 0));
     assert_column(&rows, "a", "LONG", &[Some("1"), Some("3")]);
+    let rows_of_long =
+        decode(&declared(&[("a", ColumnType::Long)]), &[r#"{"ts":1,"a":"bad","a":2}"#, r#"{"ts":2,"a":2,"a":"bad"}"#]);
+    assert_eq!((rows_of_long.rows_with_errors(), rows_of_long.field_errors()[0].row), (1, 1));
+    assert_column(&rows_of_long, "a", "LONG", &[Some("2"), None]);
     assert!(!columns_of(&rows, &empty_schema()).contains_key("b"));
 }
 
