@@ -58,6 +58,31 @@ function keepBudget(): Plugin {
   };
 }
 
+/** `licences.txt`: the packages whose code or fonts are in the build, with their licence texts, as those ask. */
+function nameLicences(): Plugin {
+  return {
+    name: "freshet-licences",
+    apply: "build",
+    generateBundle(_, bundle) {
+      const packages = new Set(["@fontsource-variable/inter", "@fontsource/jetbrains-mono"]);
+      for (const part of Object.values(bundle)) {
+        for (const id of part.type === "chunk" ? part.moduleIds : []) {
+          const found = /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(id.replaceAll("\\", "/"));
+          if (found?.[1] !== undefined) packages.add(found[1]);
+        }
+      }
+      const texts = [...packages].sort().map((name) => {
+        const folder = join(root, "node_modules", name);
+        const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { version: string; license?: string };
+        const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+        const text = file === undefined ? "" : `\n${readFileSync(join(folder, file), "utf8").replaceAll("\r\n", "\n").trim()}\n`;
+        return `${name} ${version} (${license ?? "see below"})\n${text}`;
+      });
+      this.emitFile({ type: "asset", fileName: "licences.txt", source: texts.join(`\n${"-".repeat(80)}\n\n`) });
+    },
+  };
+}
+
 /** The page speaks English so far: the thirty other catalogues of the widget library stay out of the build. */
 function englishOnly(): Plugin {
   return {
@@ -77,7 +102,7 @@ const server = process.env.FRESHET_URL ?? "http://127.0.0.1:8888";
 export default defineConfig({
   root,
   base: "/ui/",
-  plugins: [react(), englishOnly(), listSources(), keepBudget()],
+  plugins: [react(), englishOnly(), nameLicences(), listSources(), keepBudget()],
   build: {
     target: "es2022",
     assetsInlineLimit: 0,

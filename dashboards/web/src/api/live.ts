@@ -55,7 +55,9 @@ export class LiveSocket {
     this.#connect();
     setInterval(() => this.#watch(), 5_000);
     window.addEventListener("online", () => this.retry());
-    window.addEventListener("offline", () => this.#setStatus({ kind: "offline" }));
+    window.addEventListener("offline", () => {
+      if (this.#socket?.readyState !== WebSocket.OPEN) this.#setStatus(this.#broken(0));
+    });
     document.addEventListener("visibilitychange", () => this.#visibility());
   }
 
@@ -122,8 +124,14 @@ export class LiveSocket {
     this.#drop();
     const pause = (PAUSES_MS[Math.min(this.#attempt, PAUSES_MS.length - 1)] as number) * (0.8 + Math.random() * 0.4);
     this.#attempt += 1;
-    this.#setStatus(navigator.onLine ? { kind: "reconnecting", at: Date.now() + pause } : { kind: "offline" });
+    this.#setStatus(this.#broken(pause));
     this.#timer = setTimeout(() => this.#connect(), pause);
+  }
+
+  /** A server on this machine is reached without any network, so the browser's word about it counts for other hosts only. */
+  #broken(pause: number): SocketStatus {
+    const here = /^wss?:\/\/(localhost|127\.|\[::1\])/.test(this.#url);
+    return here || navigator.onLine ? { kind: "reconnecting", at: Date.now() + pause } : { kind: "offline" };
   }
 
   #watch(): void {

@@ -34,6 +34,7 @@ export default function KeySheet({ onClose }: { onClose: () => void }) {
         <input type="checkbox" checked={enabled} onChange={(event) => { setKeysEnabled(event.target.checked); setEnabled(event.target.checked); }} />
         Single-key shortcuts
       </label>
+      <p className={styles.hint}><a href="/ui/licences.txt" target="_blank" rel="noreferrer">Licences of what this page is made of</a></p>
     </Dialog>
   );
 }
