@@ -137,6 +137,7 @@ impl Ingest {
             })
             .collect();
         let table = self.tables.open_or_create(&spec.table, &columns).await?;
+        table.declare(&self.node, &columns).await?;
         self.put_row(&spec).await?;
         let old = self.supervisors.lock().get(&spec.id).cloned();
         if let Some(old) = old {

@@ -263,6 +263,13 @@ impl SupervisorSpec {
                 );
             }
         }
+        if self.granularity.segment == Granularity::None {
+            return refuse(
+                "/spec/dataSchema/granularitySpec/segmentGranularity",
+                "segmentGranularity `none` would make a segment of each millisecond".to_owned(),
+                "take hour, day or month; queryGranularity may be none",
+            );
+        }
         let SourceSpec::Kafka(kafka) = &self.source;
         kafka.check()
     }

@@ -12,7 +12,8 @@ use freshet_segment::clock::Clock;
 use freshet_segment::error::ErrorKind;
 use freshet_segment::id::{TableId, TableName};
 use freshet_segment::schema::{Observed, TableSchema};
-use freshet_segment::timeline::{TableTimeline, Timeline};
+use freshet_segment::time::Timestamp;
+use freshet_segment::timeline::{TableTimeline, Timeline, Visible};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -55,6 +56,25 @@ impl Table {
         Arc::clone(&self.schema.lock())
     }
 
+    /// Adds columns before there is a row with them, and shows them.
+    pub(crate) async fn declare(&self, node: &Node, columns: &[Observed]) -> Result<()> {
+        if self.schema().widen(columns)?.is_none() {
+            return Ok(());
+        }
+        let wider = node.catalog.widen_schema(self.id, columns).await?;
+        self.learn(&wider);
+        // No row changed, so nothing at or after any time did.
+        self.timeline.publish(Vec::new(), Visible { schema: wider, min_changed: Timestamp::MAX, produced_max: None });
+        Ok(())
+    }
+
+    fn learn(&self, wider: &Arc<TableSchema>) {
+        let mut schema = self.schema.lock();
+        if wider.version() > schema.version() {
+            *schema = Arc::clone(wider);
+        }
+    }
+
     /// A schema that holds what was observed; the catalog is asked only when the known one does not.
     pub(crate) fn widen(&self, node: &Node, observed: &[Observed]) -> Result<Arc<TableSchema>> {
         let known = self.schema();
@@ -62,10 +82,7 @@ impl Table {
             return Ok(known);
         }
         let wider = node.runtime.block_on(node.catalog.widen_schema(self.id, observed))?;
-        let mut schema = self.schema.lock();
-        if wider.version() > schema.version() {
-            *schema = Arc::clone(&wider);
-        }
+        self.learn(&wider);
         Ok(wider)
     }
 }

@@ -24,7 +24,11 @@ impl TimeColumn {
         Self {
             format: spec.format,
             missing_value: spec.missing_value,
-            granularity: granularity.query,
+            // `all` within a segment is the segment's own start, as in Druid.
+            granularity: match granularity.query {
+                Granularity::All => granularity.segment,
+                other => other,
+            },
             last_bucket: None,
         }
     }
@@ -200,5 +204,7 @@ mod tests {
         assert_eq!(time.read_long(T + 1), Ok(floor));
         assert_eq!(time.read_long(floor - 1), Ok(floor - 3_600_000));
         assert_eq!(time.missing(), Ok(floor));
+        let all = GranularitySpec { query: Granularity::All, ..GranularitySpec::default() };
+        assert_eq!(TimeColumn::new(&TimeSpec::auto("t"), &all).read_long(T), Ok(T - T % 86_400_000));
     }
 }

@@ -547,6 +547,53 @@ fn timeline_of(ingest: &Ingest) -> Arc<freshet_segment::timeline::TableTimeline>
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn declared_columns_are_there_before_their_first_value() {
+    let stream = FakeStream::with(1);
+    let ingest = fake(&stream, options(256 << 20));
+    ingest.submit(fake_spec("t")).await.expect("accepted");
+    let dimension = |name: &str, column_type| DimensionSpec { name: name.to_owned(), column_type };
+    let dimensions = DimensionsSpec {
+        declared: vec![dimension("page", ColumnType::String), dimension("added", ColumnType::Long)],
+        ..DimensionsSpec::discovered()
+    };
+    ingest.submit(SupervisorSpec { dimensions, ..fake_spec("t") }).await.expect("accepted");
+    let view = timeline_of(&ingest).view();
+    assert_eq!(view.schema.column("added").map(|c| c.column_type), Some(ColumnType::Long));
+    // A push may not change the type that the supervisor's spec declared.
+    let error = ingest.push(request("t", r#"{"ts":1,"added":"many"}"#)).await.expect_err("declared LONG");
+    assert_eq!(error.at().as_deref(), Some("row 0, field `added`"));
+    ingest.push(request("t", r#"{"ts":1,"added":"5","undeclared":"x"}"#)).await.expect("fits");
+    assert_eq!(column(&ingest, "t", "added"), ["5"]);
+}
+
+#[test]
+fn an_offset_that_is_not_there_is_an_error_and_never_another_offset() {
+    let cluster = MockCluster::new(1).expect("mock brokers");
+    cluster.create_topic("events", 2, 1).expect("a topic");
+    produce(&producer(&cluster), "events", 1, 0..10);
+    let kafka = KafkaSpec::new("events", cluster.bootstrap_servers());
+    let mut source = crate::source::kafka::KafkaSource::new("s", &kafka).expect("a client");
+    assert_eq!(source.partitions(), Ok(vec![StreamPartition(0), StreamPartition(1)]));
+    assert_eq!(source.bounds(StreamPartition(0)), Ok(Bounds { low: 0, high: 10 }));
+    let mut batch = RawBatch::default();
+    let mut read = |source: &mut crate::source::kafka::KafkaSource, at: i64| {
+        source.assign(&[(StreamPartition(0), at)]).expect("assigned");
+        batch.clear();
+        let start = Instant::now();
+        loop {
+            source.poll(&mut batch, Duration::from_millis(50))?;
+            if !batch.records().is_empty() {
+                return Ok(batch.records().iter().map(|r| r.offset).collect::<Vec<_>>());
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "neither a record nor an error");
+        }
+    };
+    assert_eq!(read(&mut source, 7).map(|offsets| offsets[0]), Ok(7));
+    assert!(matches!(read(&mut source, 1_000), Err(SourceError::OutOfRange(_))));
+    assert_eq!(read(&mut source, 3).map(|offsets| offsets[0]), Ok(3), "and it can be assigned anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_never_answer_are_named_with_the_next_try() {
     let ingest = Ingest::new(options(256 << 20));
     ingest.submit(spec("t", KafkaSpec::new("events", "127.0.0.1:1"))).await.expect("accepted");
