@@ -1,0 +1,137 @@
+//! Names and types of an answer's columns, in Druid's words.
+//!
+//! Arrow's type decides, except where it cannot: a JSON text, a date (held as the instant of local midnight) and the
+//! bare literals of the SELECT list, whose SQL types (`CHAR`, `INTEGER`, `NULL`) Arrow does not have.
+
+use std::fmt;
+
+use arrow::datatypes::{DataType, Field};
+
+/// Metadata key of a field whose SQL type its Arrow type does not show. Its only value so far is `DATE`.
+pub(crate) const SQL_TYPE_KEY: &str = "freshet.sql_type";
+/// Metadata key of the stored type, as the segments write it.
+const STORED_TYPE_KEY: &str = "freshet.type";
+
+/// Druid's native types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum NativeType {
+    String,
+    Long,
+    Double,
+    Float,
+    ArrayString,
+    ArrayLong,
+    ArrayDouble,
+    ComplexJson,
+    Complex,
+}
+
+impl fmt::Display for NativeType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::String => "STRING",
+            Self::Long => "LONG",
+            Self::Double => "DOUBLE",
+            Self::Float => "FLOAT",
+            Self::ArrayString => "ARRAY<STRING>",
+            Self::ArrayLong => "ARRAY<LONG>",
+            Self::ArrayDouble => "ARRAY<DOUBLE>",
+            Self::ComplexJson => "COMPLEX<json>",
+            Self::Complex => "COMPLEX",
+        })
+    }
+}
+
+/// SQL types as JDBC names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum SqlType {
+    Varchar,
+    Char,
+    Bigint,
+    Integer,
+    Double,
+    Float,
+    Boolean,
+    Timestamp,
+    Date,
+    Array,
+    Null,
+    Other,
+}
+
+impl fmt::Display for SqlType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Varchar => "VARCHAR",
+            Self::Char => "CHAR",
+            Self::Bigint => "BIGINT",
+            Self::Integer => "INTEGER",
+            Self::Double => "DOUBLE",
+            Self::Float => "FLOAT",
+            Self::Boolean => "BOOLEAN",
+            Self::Timestamp => "TIMESTAMP",
+            Self::Date => "DATE",
+            Self::Array => "ARRAY",
+            Self::Null => "NULL",
+            Self::Other => "OTHER",
+        })
+    }
+}
+
+/// One column of an answer. Several may share a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// As the SELECT list names it; `EXPR$n` when it does not.
+    pub name: String,
+    /// Druid's native type.
+    pub native_type: NativeType,
+    /// SQL type.
+    pub sql_type: SqlType,
+}
+
+impl OutputColumn {
+    /// The column that shows `field` under `name`; `literal` overrides the SQL type.
+    pub(crate) fn new(name: String, field: &Field, literal: Option<SqlType>) -> Self {
+        let (native_type, sql_type) = types_of(field);
+        let native_type = if literal == Some(SqlType::Null) { NativeType::String } else { native_type };
+        Self { name, native_type, sql_type: literal.unwrap_or(sql_type) }
+    }
+}
+
+fn types_of(field: &Field) -> (NativeType, SqlType) {
+    if field.metadata().get(STORED_TYPE_KEY).is_some_and(|t| t == "JSON") {
+        return (NativeType::ComplexJson, SqlType::Other);
+    }
+    if field.metadata().get(SQL_TYPE_KEY).is_some_and(|t| t == "DATE") {
+        return (NativeType::Long, SqlType::Date);
+    }
+    scalar_types(field.data_type())
+}
+
+fn scalar_types(data_type: &DataType) -> (NativeType, SqlType) {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => (NativeType::String, SqlType::Varchar),
+        DataType::Dictionary(_, value) => scalar_types(value),
+        DataType::Boolean => (NativeType::Long, SqlType::Boolean),
+        DataType::Int64 | DataType::UInt64 | DataType::UInt32 => (NativeType::Long, SqlType::Bigint),
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+            (NativeType::Long, SqlType::Integer)
+        }
+        DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) => (NativeType::Double, SqlType::Double),
+        DataType::Float16 | DataType::Float32 => (NativeType::Float, SqlType::Float),
+        DataType::Timestamp(..) => (NativeType::Long, SqlType::Timestamp),
+        DataType::Date32 | DataType::Date64 => (NativeType::Long, SqlType::Date),
+        DataType::Null => (NativeType::String, SqlType::Null),
+        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
+            let native = match scalar_types(item.data_type()).0 {
+                NativeType::Long => NativeType::ArrayLong,
+                NativeType::Double | NativeType::Float => NativeType::ArrayDouble,
+                _ => NativeType::ArrayString,
+            };
+            (native, SqlType::Array)
+        }
+        _ => (NativeType::Complex, SqlType::Other),
+    }
+}

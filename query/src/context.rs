@@ -1,0 +1,73 @@
+//! What belongs to one query from its first moment to its last: its name, its reading, its deadline, its end.
+
+use std::time::Duration;
+
+use freshet_segment::time::Timestamp;
+use freshet_segment::timeline::Reading;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Shared by all operators of a query; the session carries it as an extension.
+#[derive(Debug)]
+pub(crate) struct QueryContext {
+    reading: Reading,
+    started: Timestamp,
+    cancellation: CancellationToken,
+    deadline: Option<Deadline>,
+}
+
+/// A moment, and how long it was away at the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    /// The moment.
+    pub(crate) at: Instant,
+    /// The time given.
+    pub(crate) after: Duration,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub(crate) fn after(after: Duration) -> Self {
+        // Longer than a century is no deadline that anyone could wait for.
+        const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+        Self { at: Instant::now() + after.min(LONGEST), after }
+    }
+}
+
+impl QueryContext {
+    /// The context of a query that starts at `started` over `reading`.
+    pub(crate) fn new(
+        reading: Reading,
+        started: Timestamp,
+        cancellation: CancellationToken,
+        deadline: Option<Deadline>,
+    ) -> Self {
+        Self { reading, started, cancellation, deadline }
+    }
+
+    /// What it sees.
+    pub(crate) fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// CURRENT_TIMESTAMP.
+    pub(crate) fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Tripped when it shall end.
+    pub(crate) fn cancellation(&self) -> &CancellationToken {
+        &self.cancellation
+    }
+
+    /// Returns when the deadline passes; never without one.
+    pub(crate) async fn deadline_passed(&self) -> Duration {
+        match self.deadline {
+            Some(deadline) => {
+                tokio::time::sleep_until(deadline.at).await;
+                deadline.after
+            }
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! [`Engine::run`]: the one door through which every protocol gets its answers.
+//!
+//! ```text
+//! text ─▶ planning thread (large stack, limits checked) ─▶ plan ─▶ task on the compute runtime ─▶ 4 batches ─▶ caller
+//!             │ one reading, one clock look                        │ deadline, cancellation, memory share
+//! ```
+//! The stream that comes back owns the query: dropping it ends all of its work. A stream ends well only with the query's
+//! own end mark; a task that vanishes is an error, never a short answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::execution::SessionState;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use freshet_segment::clock::Clock;
+use freshet_segment::time::{Timestamp, Zone};
+use freshet_segment::timeline::Timeline;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::columns::OutputColumn;
+use crate::context::{Deadline, QueryContext};
+use crate::error::{QueryError, Result};
+use crate::request::{QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
+use crate::sql;
+use crate::sql::functions;
+use crate::sql::resolve::{Scope, planning_error};
+use crate::sql::system::{CATALOG, DEFAULT_SCHEMA, QueryCatalog, Routine};
+use crate::stream::{Message, ResultStream};
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+/// Batches between the query and its reader: enough to keep both busy, few enough to stop a query nobody reads.
+const CHANNEL_BATCHES: usize = 4;
+/// Stack of a planning thread. Only touched pages cost memory; the planner recurses as deep as the limits let it.
+const PLANNING_STACK_BYTES: usize = 64 << 20;
+/// Most bytes that all queries together may spill to disk.
+const SPILL_BYTES_MAX: u64 = 16 << 30;
+
+/// What an engine needs.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Where tables are.
+    pub timeline: Arc<Timeline>,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Memory that all queries share for sorting, grouping and joining.
+    pub memory_bytes_max: usize,
+    /// How many threads one query may use.
+    pub threads: usize,
+}
+
+/// Plans and runs queries.
+#[derive(Debug)]
+pub struct Engine {
+    timeline: Arc<Timeline>,
+    clock: Arc<dyn Clock>,
+    base: SessionState,
+    routines: Arc<Vec<Routine>>,
+    planning: Arc<Semaphore>,
+    running: Arc<Mutex<Running>>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    next: u64,
+    queries: HashMap<u64, (RunningQuery, CancellationToken)>,
+}
+
+/// A query's place in the list of running ones; it leaves the list with this.
+#[derive(Debug)]
+struct Registration {
+    number: u64,
+    running: Arc<Mutex<Running>>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.running.lock().queries.remove(&self.number);
+    }
+}
+
+/// What planning gives.
+struct Planned {
+    plan: Option<Arc<dyn ExecutionPlan>>,
+    /// The answer itself, where nothing has to run.
+    rows: Option<RecordBatch>,
+    task: Arc<TaskContext>,
+    query: Arc<QueryContext>,
+    columns: Vec<OutputColumn>,
+    schema: SchemaRef,
+    reading: ReadingInfo,
+    settings: sql::Settings,
+}
+
+impl Engine {
+    /// An engine over a timeline.
+    ///
+    /// # Errors
+    /// `Internal` when the place for spilled rows cannot be made.
+    pub fn new(options: EngineOptions) -> Result<Arc<Self>> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory_bytes_max)))
+            .with_max_temp_directory_size(SPILL_BYTES_MAX)
+            .build_arc()
+            .map_err(QueryError::from_datafusion)?;
+        let mut config = SessionConfig::new()
+            .with_batch_size(BATCH_ROWS)
+            .with_target_partitions(options.threads.max(1))
+            .with_information_schema(false)
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
+            .with_repartition_aggregations(false);
+        let tuning = config.options_mut();
+        tuning.sql_parser.enable_ident_normalization = false;
+        tuning.sql_parser.collect_spans = true;
+        tuning.sql_parser.default_null_ordering = "nulls_min".to_owned();
+        tuning.optimizer.enable_dynamic_filter_pushdown = false;
+        let mut base = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .build();
+        for function in functions::all() {
+            datafusion::execution::FunctionRegistry::register_udf(&mut base, function)
+                .map_err(QueryError::from_datafusion)?;
+        }
+        let routines = Arc::new(list_routines(&base));
+        Ok(Arc::new(Self {
+            timeline: options.timeline,
+            clock: options.clock,
+            base,
+            routines,
+            planning: Arc::new(Semaphore::new(options.threads.max(1) * 2)),
+            running: Arc::default(),
+        }))
+    }
+
+    /// Plans a query and starts it. Call it on the compute runtime; the query runs there.
+    ///
+    /// # Errors
+    /// `Invalid` with a place in the text where there is one; `Cancelled`; `Exhausted`; `Internal`. What happens later
+    /// comes out of the stream.
+    pub async fn run(self: &Arc<Self>, request: QueryRequest) -> Result<ResultStream> {
+        let started = self.clock.now();
+        let token = CancellationToken::new();
+        let registration = self.register(&request, started, token.clone());
+        // Whatever ends this call ends the query, until the stream takes over.
+        let guard = token.clone().drop_guard();
+        let timeout = request.options.timeout;
+        let deadline = timeout.map(Deadline::after);
+        let planned = self.plan_on_thread(request, started, deadline, token.clone());
+        let planned = tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(QueryError::Cancelled),
+            after = passed(deadline) => return Err(QueryError::Timeout { after }),
+            planned = planned => planned?,
+        };
+        let (sender, receiver) = mpsc::channel(CHANNEL_BATCHES);
+        let columns = planned.columns.clone();
+        let (schema, reading, settings) = (Arc::clone(&planned.schema), planned.reading.clone(), planned.settings.clone());
+        tokio::spawn(async move {
+            let _registration = registration;
+            let end = pump(planned, &sender).await;
+            // Nobody reads any more when this fails, and then nobody needs the end either.
+            let _ = sender.send(end.map(|()| Message::End)).await;
+        });
+        Ok(ResultStream::new(columns, schema, reading, settings, receiver, guard))
+    }
+
+    /// Ends all queries of this id; says how many.
+    pub fn cancel(&self, query_id: &str) -> usize {
+        let running = self.running.lock();
+        let found = running.queries.values().filter(|(q, _)| q.query_id == query_id);
+        found.map(|(_, token)| token.cancel()).count()
+    }
+
+    /// The queries that run now, oldest first.
+    pub fn running(&self) -> Vec<RunningQuery> {
+        let running = self.running.lock();
+        let mut queries: Vec<_> = running.queries.iter().collect();
+        queries.sort_by_key(|(number, _)| **number);
+        queries.into_iter().map(|(_, (query, _))| query.clone()).collect()
+    }
+
+    fn register(&self, request: &QueryRequest, started: Timestamp, token: CancellationToken) -> Registration {
+        let query = RunningQuery { query_id: request.query_id.clone(), sql: request.sql.clone(), started };
+        let mut running = self.running.lock();
+        let number = running.next;
+        running.next += 1;
+        running.queries.insert(number, (query, token));
+        Registration { number, running: Arc::clone(&self.running) }
+    }
+
+    /// Parsing and planning recurse; a thread with room for it does them. A stack that ends cannot be caught.
+    async fn plan_on_thread(
+        self: &Arc<Self>,
+        request: QueryRequest,
+        started: Timestamp,
+        deadline: Option<Deadline>,
+        token: CancellationToken,
+    ) -> Result<Planned> {
+        let permit = Arc::clone(&self.planning)
+            .acquire_owned()
+            .await
+            .map_err(|_| QueryError::internal("planning is closed"))?;
+        let engine = Arc::clone(self);
+        let handle = tokio::runtime::Handle::current();
+        let (sender, receiver) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("freshet-plan".to_owned())
+            .stack_size(PLANNING_STACK_BYTES)
+            .spawn(move || {
+                let planned = handle.block_on(engine.plan(request, started, deadline, token));
+                drop(permit);
+                // The caller may have gone away meanwhile.
+                let _ = sender.send(planned);
+            })
+            .map_err(|e| QueryError::Exhausted { message: format!("no thread to plan the query on: {e}") })?;
+        receiver.await.map_err(|_| QueryError::internal("planning ended without a plan"))?
+    }
+
+    async fn plan(
+        &self,
+        request: QueryRequest,
+        started: Timestamp,
+        deadline: Option<Deadline>,
+        token: CancellationToken,
+    ) -> Result<Planned> {
+        let mut options = request.options;
+        let parsed = sql::parse(&request.sql)?;
+        let settings = parsed.settings.clone();
+        let deadline = apply_settings(&settings, &mut options)?.map(Deadline::after).or(deadline);
+        let reading = self.timeline.reading();
+        let tables: Vec<String> = reading.table_names().map(ToString::to_string).collect();
+        let scope = Scope {
+            tables: &tables,
+            functions: &|name| self.has_function(name),
+            function_names: &|| self.routines.iter().map(|r| r.name.clone()).collect(),
+        };
+        let prepared = sql::prepare(parsed, &scope, &options.zone, started, &request.parameters)?;
+        let query = Arc::new(QueryContext::new(reading.clone(), started, token, deadline));
+        let mut state = self.base.clone();
+        state.register_catalog_list(QueryCatalog::new(
+            reading.clone(),
+            Arc::clone(&self.routines),
+            options.filter_pushdown,
+        ));
+        state.config_mut().set_extension(Arc::clone(&query));
+
+        let statement = Statement::Statement(Box::new(SqlStatement::Query(prepared.query)));
+        let mut plan = state.statement_to_plan(statement).await.map_err(planning_error)?;
+        if let Some(limit) = options.outer_limit.filter(|_| !prepared.explain) {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            plan = LogicalPlanBuilder::from(plan)
+                .limit(0, Some(limit))
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(planning_error)?;
+        }
+        let names: Vec<String> = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let physical = state.create_physical_plan(&plan).await.map_err(planning_error)?;
+        let fields = physical.schema();
+        let columns: Vec<OutputColumn> = names
+            .iter()
+            .zip(fields.fields())
+            .enumerate()
+            .map(|(index, (name, field))| {
+                OutputColumn::new(prepared.output.name(name, index), field, prepared.output.literal(name))
+            })
+            .collect();
+        let views = prepared.tables.iter().filter_map(|t| reading.table(t));
+        let mut info = ReadingInfo { at: query.started(), produced_max: None, tables: Vec::new() };
+        for view in views {
+            info.produced_max = info.produced_max.max(view.produced_max);
+            info.tables.push((view.name.to_string(), view.seq));
+        }
+        let task = state.task_ctx();
+        if prepared.explain {
+            let rows = explain(&physical, &columns, &prepared.tables)?;
+            let schema = rows.schema();
+            let columns =
+                schema.fields().iter().map(|f| OutputColumn::new(f.name().clone(), f, None)).collect();
+            return Ok(Planned { plan: None, rows: Some(rows), task, query, columns, schema, reading: info, settings });
+        }
+        let schema = Arc::new(Schema::new(
+            fields.fields().iter().zip(&columns).map(|(f, c)| f.as_ref().clone().with_name(&c.name)).collect::<Vec<_>>(),
+        ));
+        Ok(Planned { plan: Some(physical), rows: None, task, query, columns, schema, reading: info, settings })
+    }
+
+    fn has_function(&self, name: &str) -> bool {
+        self.base.scalar_functions().contains_key(name)
+            || self.base.aggregate_functions().contains_key(name)
+            || self.base.window_functions().contains_key(name)
+            || self.base.higher_order_functions().contains_key(name)
+            || functions::REWRITTEN.iter().any(|(n, ..)| n.eq_ignore_ascii_case(name))
+            || matches!(name, "grouping" | "unnest")
+    }
+}
+
+async fn passed(deadline: Option<Deadline>) -> Duration {
+    match deadline {
+        Some(deadline) => {
+            tokio::time::sleep_until(deadline.at).await;
+            deadline.after
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes the keys that change how the query is understood; gives the time-out if one is among them.
+fn apply_settings(settings: &sql::Settings, options: &mut QueryOptions) -> Result<Option<Duration>> {
+    let number = |key: &str, value: &String| {
+        value.parse::<u64>().map_err(|_| QueryError::invalid(format!("SET {key}: `{value}` is not a number from 0")))
+    };
+    let mut timeout = None;
+    for (key, value) in settings {
+        match key.as_str() {
+            "sqlTimeZone" => {
+                options.zone = value
+                    .parse::<Zone>()
+                    .map_err(|e| QueryError::invalid(format!("SET sqlTimeZone: {e}")))?;
+            }
+            // Zero is Druid's word for none.
+            "timeout" => timeout = Some(number(key, value)?).filter(|ms| *ms > 0).map(Duration::from_millis),
+            "sqlOuterLimit" => options.outer_limit = Some(number(key, value)?),
+            _ => {}
+        }
+    }
+    Ok(timeout)
+}
+
+/// Drives the plan until its end, the deadline or a cancel, whichever is first.
+async fn pump(planned: Planned, sender: &mpsc::Sender<Result<Message>>) -> Result<()> {
+    let Planned { plan, rows, task, query, schema, .. } = planned;
+    let work = async {
+        if let Some(rows) = rows {
+            let _ = sender.send(Ok(Message::Batch(rows))).await;
+        }
+        let Some(plan) = plan else { return Ok(()) };
+        let mut batches = execute_stream(plan, task).map_err(QueryError::from_datafusion)?;
+        while let Some(batch) = batches.next().await {
+            let batch = rename(&batch.map_err(QueryError::from_datafusion)?, &schema)?;
+            if batch.num_rows() > 0 && sender.send(Ok(Message::Batch(batch))).await.is_err() {
+                // The reader is gone.
+                return Err(QueryError::Cancelled);
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        () = query.cancellation().cancelled() => Err(QueryError::Cancelled),
+        after = query.deadline_passed() => {
+            query.cancellation().cancel();
+            Err(QueryError::Timeout { after })
+        }
+        end = work => end,
+    }
+}
+
+/// The same columns under the answer's names.
+fn rename(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+        .map_err(|e| QueryError::internal(format!("the answer does not have the planned columns: {e}")))
+}
+
+/// The one row of EXPLAIN PLAN FOR: a native scan that carries the plan's text, its tables, and the kind of statement.
+fn explain(plan: &Arc<dyn ExecutionPlan>, columns: &[OutputColumn], tables: &[String]) -> Result<RecordBatch> {
+    use serde_json::json;
+    let text = displayable(plan.as_ref()).indent(false).to_string();
+    let signature: Vec<_> =
+        columns.iter().map(|c| json!({"name": c.name, "type": c.native_type.to_string()})).collect();
+    let mappings: Vec<_> = columns.iter().map(|c| json!({"queryColumn": c.name, "outputColumn": c.name})).collect();
+    let source = match tables {
+        [table] => json!({"type": "table", "name": table}),
+        _ => json!({"type": "inline", "columnNames": [], "rows": []}),
+    };
+    let query = json!({
+        "queryType": "scan",
+        "dataSource": source,
+        "columns": columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        "plan": text.lines().collect::<Vec<_>>(),
+    });
+    let plan = json!([{"query": query, "signature": signature, "columnMappings": mappings}]);
+    let resources: Vec<_> = tables.iter().map(|t| json!({"name": t, "type": "DATASOURCE"})).collect();
+    let cells = [
+        ("PLAN", plan.to_string()),
+        ("RESOURCES", serde_json::Value::from(resources).to_string()),
+        ("ATTRIBUTES", json!({"statementType": "SELECT"}).to_string()),
+    ];
+    let fields: Vec<_> = cells.iter().map(|(name, _)| Field::new(*name, DataType::Utf8View, false)).collect();
+    let arrays =
+        cells.iter().map(|(_, text)| Arc::new(StringViewArray::from_iter_values([text])) as ArrayRef).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|e| QueryError::internal(e.to_string()))
+}
+
+/// Every function a query can call, by name.
+fn list_routines(state: &SessionState) -> Vec<Routine> {
+    let mut routines: HashMap<String, Routine> = HashMap::new();
+    let mut add = |name: &str, aggregator: bool, signatures: Option<String>| {
+        let name = name.to_ascii_uppercase();
+        if !name.starts_with("__") {
+            routines.insert(name.clone(), Routine { name, aggregator, signatures });
+        }
+    };
+    for (name, function) in state.scalar_functions() {
+        add(name, false, function.documentation().map(|d| one_line(&d.syntax_example)));
+    }
+    for (name, function) in state.window_functions() {
+        add(name, true, function.documentation().map(|d| one_line(&d.syntax_example)));
+    }
+    for (name, function) in state.aggregate_functions() {
+        add(name, true, function.documentation().map(|d| one_line(&d.syntax_example)));
+    }
+    for (name, aggregator, signature) in functions::REWRITTEN {
+        add(name, *aggregator, Some((*signature).to_owned()));
+    }
+    let mut routines: Vec<_> = routines.into_values().collect();
+    routines.sort_by(|a, b| a.name.cmp(&b.name));
+    routines
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_uppercase()
+}

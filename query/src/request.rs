@@ -1,0 +1,86 @@
+//! What a caller hands in and what comes back beside the rows: plain values, the same for every protocol.
+
+use std::time::Duration;
+
+use freshet_segment::time::{Timestamp, Zone};
+
+/// One query as a protocol understood it.
+#[derive(Debug, Clone)]
+pub struct QueryRequest {
+    /// Name by which it can be cancelled; need not be unique.
+    pub query_id: String,
+    /// The text, with any leading `SET` statements.
+    pub sql: String,
+    /// Values of `?`, in order.
+    pub parameters: Vec<Parameter>,
+    /// Everything else.
+    pub options: QueryOptions,
+}
+
+impl QueryRequest {
+    /// A query without parameters, in UTC and without a deadline.
+    pub fn new(query_id: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self { query_id: query_id.into(), sql: sql.into(), parameters: Vec::new(), options: QueryOptions::default() }
+    }
+}
+
+/// How to understand and bound a query. A leading `SET` wins over these.
+#[derive(Debug, Clone)]
+pub struct QueryOptions {
+    /// Zone of literals, buckets and dates (`sqlTimeZone`).
+    pub zone: Zone,
+    /// Time from the start of `run` to the last batch; none: no deadline.
+    pub timeout: Option<Duration>,
+    /// Largest number of rows to answer (`sqlOuterLimit`).
+    pub outer_limit: Option<u64>,
+    /// Whether filters may be answered by the segments themselves. Off only where both ways are compared.
+    pub filter_pushdown: bool,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self { zone: Zone::Utc, timeout: None, outer_limit: None, filter_pushdown: true }
+    }
+}
+
+/// Value of one `?`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// SQL type name: `VARCHAR`, `BIGINT`, `INTEGER`, `DOUBLE`, `TIMESTAMP`, `DATE`, `BOOLEAN`, ...
+    pub sql_type: String,
+    /// The value.
+    pub value: ParameterValue,
+}
+
+/// The value of a parameter as the protocol carried it.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ParameterValue {
+    Null,
+    Bool(bool),
+    Long(i64),
+    Double(f64),
+    String(String),
+}
+
+/// What a query saw.
+#[derive(Debug, Clone)]
+pub struct ReadingInfo {
+    /// When the reading was taken; also the query's CURRENT_TIMESTAMP.
+    pub at: Timestamp,
+    /// Latest production time among the rows of the tables read, where the source tells it.
+    pub produced_max: Option<Timestamp>,
+    /// Tables read and the sequence number of each one's view.
+    pub tables: Vec<(String, u64)>,
+}
+
+/// A query that is running.
+#[derive(Debug, Clone)]
+pub struct RunningQuery {
+    /// As requested.
+    pub query_id: String,
+    /// The text.
+    pub sql: String,
+    /// When it came.
+    pub started: Timestamp,
+}

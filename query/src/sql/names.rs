@@ -1,0 +1,271 @@
+//! Names of output columns, limits in one form, and the hidden keys that break ties.
+//!
+//! DataFusion wants each output column to have another name; Druid does not, and calls unnamed expressions `EXPR$n`.
+//! Inside a query names are made unique; at the top the names asked for are kept beside the plan's and given back.
+
+use std::collections::{HashMap, HashSet};
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, Ident, LimitClause, Offset, OffsetRows, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
+    SelectItem, SetExpr, UnaryOperator, Value, DataType,
+};
+
+use crate::columns::SqlType;
+use crate::error::{QueryError, Result};
+use crate::sql::dialect::position_of_span;
+use crate::sql::literals::number;
+
+/// What a column of the plan is called in the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum OutputName {
+    /// This.
+    Given(String),
+    /// `EXPR$` and its position in the answer.
+    Position,
+}
+
+/// Names and literal types of the answer's columns, by the plan's names. What is missing keeps the plan's name.
+#[derive(Debug, Default)]
+pub(crate) struct OutputNames {
+    names: HashMap<String, OutputName>,
+    literals: HashMap<String, SqlType>,
+}
+
+impl OutputNames {
+    /// The answer's name for column `index`, called `plan_name` in the plan.
+    pub(crate) fn name(&self, plan_name: &str, index: usize) -> String {
+        match self.names.get(plan_name) {
+            Some(OutputName::Given(name)) => name.clone(),
+            Some(OutputName::Position) => format!("EXPR${index}"),
+            None => plan_name.to_owned(),
+        }
+    }
+
+    /// The SQL type of a bare literal in the SELECT list.
+    pub(crate) fn literal(&self, plan_name: &str) -> Option<SqlType> {
+        self.literals.get(plan_name).copied()
+    }
+}
+
+/// Gives the outermost SELECT list unique names and remembers the asked ones.
+pub(crate) fn name_output(query: &mut Query) -> OutputNames {
+    let mut out = OutputNames::default();
+    let Some(select) = first_select(&mut query.body) else { return out };
+    let wildcard = has_wildcard(select);
+    let mut used = HashSet::new();
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        let literal = item_expr(item).and_then(literal_type);
+        let asked = match item {
+            SelectItem::UnnamedExpr(expr) => column_name(expr).map(str::to_owned),
+            SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+            _ => continue,
+        };
+        let plan_name = match asked {
+            // Beside a wildcard a name may come twice, unseen here.
+            Some(name) if wildcard || used.contains(&name) => {
+                let hidden = (0..).map(|n| format!("{name}$dup{}", index + n)).find(|h| !used.contains(h)).unwrap_or_default();
+                out.names.insert(hidden.clone(), OutputName::Given(name));
+                set_alias(item, &hidden);
+                hidden
+            }
+            Some(name) => name,
+            None => {
+                let name = format!("EXPR${index}");
+                set_alias(item, &name);
+                if wildcard {
+                    out.names.insert(name.clone(), OutputName::Position);
+                }
+                name
+            }
+        };
+        if let Some(literal) = literal {
+            out.literals.insert(plan_name.clone(), literal);
+        }
+        used.insert(plan_name);
+    }
+    out
+}
+
+/// Names the unnamed items of any SELECT, and numbers those that come twice.
+pub(super) fn name_items(select: &mut Select) -> Result<()> {
+    if let Some(into) = &select.into {
+        return Err(QueryError::invalid(format!("`{into}` is not supported: queries only read")));
+    }
+    let mut used: HashSet<String> = HashSet::new();
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        let asked = match item {
+            SelectItem::UnnamedExpr(expr) => column_name(expr).map(str::to_owned),
+            SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+            _ => continue,
+        };
+        let name = match asked {
+            Some(name) if used.contains(&name) => {
+                let other = (0..).map(|n| format!("{name}{n}")).find(|o| !used.contains(o)).unwrap_or_default();
+                set_alias(item, &other);
+                other
+            }
+            Some(name) => name,
+            None => {
+                let name = format!("EXPR${index}");
+                set_alias(item, &name);
+                name
+            }
+        };
+        used.insert(name);
+    }
+    Ok(())
+}
+
+/// Brings FETCH into LIMIT's form and adds the keys that break ties, at every level.
+pub(super) fn shape_query(query: &mut Query) -> Result<()> {
+    refuse_clauses(query)?;
+    if let Some(fetch) = query.fetch.take() {
+        if fetch.with_ties || fetch.percent {
+            return Err(QueryError::invalid("FETCH takes a number of rows, without PERCENT or WITH TIES"));
+        }
+        let limit = Some(fetch.quantity.unwrap_or_else(|| number(1)));
+        match &mut query.limit_clause {
+            None => query.limit_clause = Some(LimitClause::LimitOffset { limit, offset: None, limit_by: Vec::new() }),
+            Some(LimitClause::LimitOffset { limit: old @ None, .. }) => *old = limit,
+            Some(_) => return Err(QueryError::invalid("a query has LIMIT or FETCH, not both")),
+        }
+    }
+    if let Some(LimitClause::OffsetCommaLimit { offset, limit }) = &query.limit_clause {
+        query.limit_clause = Some(LimitClause::LimitOffset {
+            limit: Some(limit.clone()),
+            offset: Some(Offset { value: offset.clone(), rows: OffsetRows::None }),
+            limit_by: Vec::new(),
+        });
+    }
+    let SetExpr::Select(select) = query.body.as_ref() else { return Ok(()) };
+    let Some(order_by) = &mut query.order_by else { return Ok(()) };
+    let OrderByKind::Expressions(keys) = &mut order_by.kind else { return Ok(()) };
+    for key in tie_breakers(select, keys) {
+        let options = OrderByOptions { asc: None, nulls_first: None };
+        keys.push(OrderByExpr { expr: key, options, with_fill: None });
+    }
+    Ok(())
+}
+
+fn refuse_clauses(query: &Query) -> Result<()> {
+    let refused = if !query.locks.is_empty() {
+        "FOR UPDATE and FOR SHARE"
+    } else if query.for_clause.is_some() {
+        "FOR XML and FOR JSON"
+    } else if !query.pipe_operators.is_empty() {
+        "pipe operators"
+    } else if query.with.as_ref().is_some_and(|w| w.recursive) {
+        "WITH RECURSIVE"
+    } else if matches!(query.body.as_ref(), SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)) {
+        "statements that change rows"
+    } else {
+        return Ok(());
+    };
+    let position = query.with.as_ref().and_then(|w| position_of_span(w.with_token.0.span));
+    Err(QueryError::at(format!("{refused} are not supported"), position))
+}
+
+/// Group keys that the ORDER BY does not mention: equal rows come out in ascending order of these, as Druid's do.
+fn tie_breakers(select: &Select, order: &[OrderByExpr]) -> Vec<Expr> {
+    let GroupByExpr::Expressions(groups, modifiers) = &select.group_by else { return Vec::new() };
+    let sets = groups.iter().any(|g| matches!(g, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_)));
+    if !modifiers.is_empty() || sets || select.distinct.is_some() || has_wildcard(select) {
+        return Vec::new();
+    }
+    let ordered: Vec<Key> = order.iter().map(|o| key_of(&o.expr, select)).collect();
+    let mut added = Vec::new();
+    groups
+        .iter()
+        .filter_map(|group| {
+            let key = key_of(group, select);
+            if ordered.contains(&key) || added.contains(&key) {
+                return None;
+            }
+            let expr = match &key {
+                Key::Item(index) => number(i64::try_from(*index + 1).ok()?),
+                Key::Other(expr) => expr.clone(),
+            };
+            added.push(key);
+            Some(expr)
+        })
+        .collect()
+}
+
+/// What a GROUP BY or ORDER BY key means: an item of the SELECT list, by ordinal, alias or equality, or itself.
+#[derive(PartialEq)]
+enum Key {
+    Item(usize),
+    Other(Expr),
+}
+
+fn key_of(expr: &Expr, select: &Select) -> Key {
+    if let Expr::Value(value) = expr
+        && let Value::Number(n, _) = &value.value
+        && let Some(index) = n.parse::<usize>().ok().and_then(|n| n.checked_sub(1))
+        && index < select.projection.len()
+    {
+        return Key::Item(index);
+    }
+    let found = select.projection.iter().position(|item| {
+        let alias = match item {
+            SelectItem::ExprWithAlias { alias, .. } => matches!(expr, Expr::Identifier(i) if i.value == alias.value),
+            _ => false,
+        };
+        alias || item_expr(item) == Some(expr)
+    });
+    found.map_or_else(|| Key::Other(expr.clone()), Key::Item)
+}
+
+fn first_select(body: &mut SetExpr) -> Option<&mut Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::Query(query) => first_select(&mut query.body),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        _ => None,
+    }
+}
+
+fn has_wildcard(select: &Select) -> bool {
+    select.projection.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)))
+}
+
+fn item_expr(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
+fn column_name(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Identifier(name) => Some(&name.value),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|p| p.value.as_str()),
+        Expr::Nested(inner) => column_name(inner),
+        _ => None,
+    }
+}
+
+fn set_alias(item: &mut SelectItem, name: &str) {
+    let expr = match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr.clone(),
+        _ => return,
+    };
+    *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
+}
+
+fn literal_type(expr: &Expr) -> Option<SqlType> {
+    match expr {
+        Expr::Nested(inner) => literal_type(inner),
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => {
+            literal_type(expr).filter(|t| *t == SqlType::Integer)
+        }
+        Expr::Value(value) => match &value.value {
+            Value::Number(n, _) => n.parse::<i32>().ok().map(|_| SqlType::Integer),
+            Value::SingleQuotedString(_) | Value::UnicodeStringLiteral(_) => Some(SqlType::Char),
+            Value::Null => Some(SqlType::Null),
+            _ => None,
+        },
+        Expr::Cast { data_type: DataType::Int(_) | DataType::Integer(_), .. } => Some(SqlType::Integer),
+        _ => None,
+    }
+}
