@@ -11,7 +11,7 @@
 //! it touched are given up: the timeline keeps their last published snapshot, which has no row of this batch, and the
 //! next batch opens new ones. So a batch can be tried again without counting a row twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -119,9 +119,9 @@ impl Appender {
     }
 
     /// Appends all rows or none; says which intervals they are in.
-    fn append_rows(&mut self, rows: &Rows, schema: &Arc<TableSchema>) -> Result<Vec<Interval>> {
+    fn append_rows(&mut self, rows: &Rows, schema: &Arc<TableSchema>) -> Result<HashSet<Interval>> {
         let slices = self.slices(rows, schema)?;
-        let mut touched = Vec::new();
+        let mut touched = HashSet::new();
         match self.append_slices(rows, schema, &slices, &mut touched) {
             Ok(()) => Ok(touched),
             Err(error) => {
@@ -170,7 +170,7 @@ impl Appender {
         rows: &Rows,
         schema: &Arc<TableSchema>,
         slices: &[Slice],
-        touched: &mut Vec<Interval>,
+        touched: &mut HashSet<Interval>,
     ) -> Result<()> {
         for slice in slices {
             let batch = rows.batch(schema, slice.range.clone())?;
@@ -182,9 +182,7 @@ impl Appender {
                 if full {
                     self.roll_over(part.interval, schema, touched)?;
                 }
-                if !touched.contains(&part.interval) {
-                    touched.push(part.interval);
-                }
+                touched.insert(part.interval);
                 if let Some(open) = self.open.get_mut(&part.interval) {
                     open.segment.adopt_schema(Arc::clone(schema));
                     open.segment.append(&batch, &part.rows)?;
@@ -195,7 +193,7 @@ impl Appender {
     }
 
     /// Opens the next segment of an interval.
-    fn roll_over(&mut self, interval: Interval, schema: &Arc<TableSchema>, touched: &[Interval]) -> Result<()> {
+    fn roll_over(&mut self, interval: Interval, schema: &Arc<TableSchema>, touched: &HashSet<Interval>) -> Result<()> {
         let number = match self.numbers.next() {
             Some(number) => number,
             None => {
@@ -225,7 +223,7 @@ impl Appender {
         &mut self,
         rows: &Rows,
         schema: Arc<TableSchema>,
-        touched: &[Interval],
+        touched: &HashSet<Interval>,
         produced: &impl Fn(u32) -> Timestamp,
     ) {
         let mut snapshots = Vec::with_capacity(touched.len() + self.filled.len());

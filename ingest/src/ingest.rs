@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use freshet_segment::catalog::{Catalog, SupervisorRow};
@@ -30,6 +30,7 @@ use crate::source::{Source, SourceError};
 use crate::spec::{DimensionsSpec, GranularitySpec, SourceSpec, SupervisorSpec, TimeSpec};
 use crate::supervisor::{KeptOffsets, Supervisor, SupervisorStatus, SupervisorView};
 use crate::tables::{Node, Table, Tables};
+use crate::task::panic_text;
 use crate::transform::TimeColumn;
 
 /// Bounds that configuration may set.
@@ -105,6 +106,7 @@ impl Ingest {
             budget: MemoryBudget::new(options.memory_bytes_max),
             letters_max: options.limits.letters_max,
             letters_bytes_max: options.limits.letters_bytes_max,
+            panics: AtomicU64::new(0),
         });
         Arc::new(Self {
             tables: Arc::new(Tables::new(Arc::clone(&node))),
@@ -363,6 +365,10 @@ impl Ingest {
             return Ok(task.jobs.clone());
         }
         self.refuse_while_stopping()?;
+        if let Some(Err(panic)) = push.take().map(|ended| ended.thread.join()) {
+            self.node.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(table = %table.name, why = panic_text(&*panic), "a push task stopped by a defect");
+        }
         let task = PushTask::start(&self.node, table)?;
         let jobs = task.jobs.clone();
         *push = Some(task);
@@ -410,6 +416,11 @@ impl Ingest {
     /// Memory of one table's rows that are not sealed.
     pub fn table_memory(&self, table: &str) -> usize {
         self.tables.get(table).map_or(0, |table| table.memory.used())
+    }
+
+    /// How many threads of ingestion ended by a defect and were replaced, since this process began.
+    pub fn panics(&self) -> u64 {
+        self.node.panics.load(Ordering::Relaxed)
     }
 
     /// Stops: no new work is taken, sources are no longer polled, and what was accepted is stored. Returns after

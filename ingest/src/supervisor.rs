@@ -507,6 +507,7 @@ impl Watch {
         }
         let Some(task) = self.tasks.remove(&number) else { return };
         if let Some(Err(panic)) = task.thread.map(JoinHandle::join) {
+            self.supervisor.node.panics.fetch_add(1, Ordering::Relaxed);
             let message = format!("task {} stopped by a defect and is started again: {}", task.id, panic_text(&*panic));
             self.supervisor.note_error(&message, false);
         } else if let Some(why) = task.link.failure.lock().take() {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use freshet_segment::catalog::{Catalog, TableRow};
 use freshet_segment::clock::Clock;
@@ -33,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) letters_max: usize,
     pub(crate) letters_bytes_max: usize,
+    /// Threads of ingestion that ended by a defect.
+    pub(crate) panics: AtomicU64,
 }
 
 /// A table and what is kept about it while this process lives.

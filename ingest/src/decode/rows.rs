@@ -419,7 +419,11 @@ impl Rows {
                 }
                 Err(reason) => {
                     let column = self.rules.time_column.clone();
-                    let hint = format!("put the event's time into `{column}`, or set timestampSpec.missingValue");
+                    let other = match self.rules.bad_field {
+                        BadField::Null => "set timestampSpec.missingValue",
+                        BadField::RejectRow => "name another field with ?timestampColumn=FIELD",
+                    };
+                    let hint = format!("put the event's time into `{column}`, or {other}");
                     self.refuse(At::Field(column), reason, Some(hint));
                 }
             }

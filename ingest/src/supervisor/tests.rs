@@ -390,6 +390,7 @@ async fn a_defect_in_a_task_costs_no_row_and_the_task_is_started_again() {
     assert_each_once(&ingest, "t", 50);
     let errors = ingest.status("t").expect("there").recent_errors;
     assert!(errors.iter().any(|e| e.message.contains("a defect of the test's source")), "{errors:?}");
+    assert_eq!(ingest.panics(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
