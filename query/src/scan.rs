@@ -121,6 +121,14 @@ impl Execution {
         Ok(Some((chunk, selection)))
     }
 
+    /// How many of the next `rows` a stream may give. All streams together give exactly as many as the limit allows,
+    /// because a plan whose leaf takes a limit has no other node that enforces it.
+    fn claim(&self, rows: usize) -> usize {
+        let Some(limit) = self.fragment.limit else { return rows };
+        let before = self.rows_given.fetch_add(rows, Ordering::Relaxed);
+        limit.saturating_sub(before).min(rows)
+    }
+
     /// Whether enough rows were given already.
     fn is_sated(&self) -> bool {
         self.fragment.limit.is_some_and(|limit| self.rows_given.load(Ordering::Relaxed) >= limit)
@@ -153,12 +161,12 @@ impl ScanIterator {
                 return Ok(None);
             }
             if let Some((chunk, selection)) = &self.current {
-                let to = selection.len().min(self.at + self.batch_rows);
+                let rows = self.batch_rows.min(selection.len().saturating_sub(self.at));
+                let to = self.at + if rows == 0 { 0 } else { self.execution.claim(rows) };
                 if self.at < to {
                     let part = part(selection, self.at, to);
                     let batch = self.read(chunk, &part)?;
                     self.at = to;
-                    self.execution.rows_given.fetch_add(batch.num_rows(), Ordering::Relaxed);
                     return Ok(Some(batch));
                 }
             }

@@ -185,6 +185,23 @@ fn an_outer_limit_bounds_the_answer() {
 }
 
 #[test]
+fn a_limit_without_an_order_gives_exactly_so_many_rows() {
+    for limit in [0, 1, 3, 7, 8, 100] {
+        let expected = limit.min(8);
+        assert_eq!(rows(&format!("SELECT * FROM wiki LIMIT {limit}")).len(), expected, "LIMIT {limit}");
+        assert_eq!(
+            rows(&format!("SELECT COUNT(*) FROM (SELECT page FROM wiki LIMIT {limit})")),
+            [expected.to_string()],
+            "a limit below an aggregate"
+        );
+    }
+    assert_eq!(rows("SELECT page FROM wiki WHERE city = 'Rome' LIMIT 2").len(), 2, "of three");
+    assert_eq!(rows("SELECT page FROM wiki WHERE UPPER(city) = 'ROME' LIMIT 3").len(), 3, "of four, by a residual filter");
+    assert_eq!(rows("SELECT page FROM wiki LIMIT 5 OFFSET 6").len(), 2);
+    assert_eq!(rows("SELECT a.page FROM wiki a, wiki b LIMIT 11").len(), 11);
+}
+
+#[test]
 fn errors_say_where_and_what_was_meant() {
     let check = |sql: &str, position: (u64, u64, u64, u64), message: &str, hint: &str| {
         let error = failure(sql);
