@@ -69,6 +69,8 @@ struct FakeStream {
     down: AtomicBool,
     opened: AtomicUsize,
     panics: AtomicUsize,
+    /// How many records before an assigned position come again, as from a client that owes better.
+    redelivers: AtomicUsize,
 }
 
 impl FakeStream {
@@ -128,7 +130,8 @@ impl Source for FakeSource {
 
     fn assign(&mut self, positions: &[(StreamPartition, Offset)]) -> Result<(), SourceError> {
         self.check()?;
-        self.positions = positions.iter().map(|(p, at)| (p.0, *at)).collect();
+        let again = self.stream.redelivers.load(Ordering::SeqCst) as i64;
+        self.positions = positions.iter().map(|(p, at)| (p.0, (*at - again).max(0))).collect();
         Ok(())
     }
 
@@ -171,6 +174,7 @@ fn fake_spec(id: &str) -> SupervisorSpec {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_is_stored_once_through_suspensions_outages_and_new_specs() {
     let stream = FakeStream::with(3);
+    stream.redelivers.store(5, Ordering::SeqCst);
     let ingest = fake(&stream, options(256 << 20));
     stream.numbers(3, 0..300);
     ingest.submit(fake_spec("t")).await.expect("accepted");
