@@ -1,0 +1,172 @@
+//! The command line. Without a subcommand `freshet` is the server; the subcommands talk to a running one over HTTP, so they can do
+//! nothing that any other program could not.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Flags, process_environment};
+use crate::error::ServerError;
+use crate::http;
+use crate::node::{DataDir, NOTICE_MEMORY, Node, ROLES, Runtimes};
+use crate::shutdown::{self, Signals};
+use crate::telemetry;
+
+mod client;
+
+/// Time the last answers have after everything else has stopped.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Freshet: real-time OLAP. Takes events from Kafka and HTTP push, answers SQL over them within a second of arrival.
+#[derive(Debug, Parser)]
+#[command(name = "freshet", version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Configuration file (TOML); each flag below is also a key of it, and a variable FRESHET_*
+    #[arg(long, value_name = "FILE", env = "FRESHET_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Asks a running server
+    Sql(client::Sql),
+    /// Sends a file of JSON rows to a table of a running server
+    Push(client::Push),
+    /// Prints the version
+    Version,
+}
+
+/// Does what the arguments say, and gives the exit code: 0, or 1 after a failure, or 2 for arguments that cannot be understood.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap, printed to stdout with code 0.
+            let _unwritable = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let done = match arguments.command {
+        None => serve(arguments.config, &arguments.flags),
+        Some(Command::Sql(sql)) => sql.run(),
+        Some(Command::Push(push)) => push.run(),
+        Some(Command::Version) => {
+            println!("freshet {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("freshet: {}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(file: Option<PathBuf>, flags: &Flags) -> Result<(), ServerError> {
+    let config = Config::load(file.as_deref(), process_environment(), flags)?;
+    telemetry::start(&config)?;
+    let _data = DataDir::open(&config.data_dir)?;
+    let runtimes = Runtimes::start(config.threads())?;
+    let compute = runtimes.compute.handle().clone();
+    let served = runtimes.io.block_on(serve_until_signal(config, compute));
+    // A query that does not look at its cancellation must not hold the process.
+    runtimes.compute.shutdown_timeout(LAST_ANSWERS);
+    runtimes.io.shutdown_timeout(LAST_ANSWERS);
+    served
+}
+
+async fn serve_until_signal(config: Config, compute: tokio::runtime::Handle) -> Result<(), ServerError> {
+    let mut signals = Signals::install()?;
+    let listener = listen(config.address()?).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| ServerError::Listen { address: config.listen.clone(), reason: error.to_string() })?;
+    let node = Node::new(config, address, tokio::runtime::Handle::current(), compute)?;
+    // Small answers must not wait for an acknowledgement of the one before.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a socket keeps its delay");
+        }
+    });
+    let closed = CancellationToken::new();
+    let server = axum::serve(listener, http::router(&node)).with_graceful_shutdown(closed.clone().cancelled_owned());
+    let serving = tokio::spawn(server.into_future());
+    greet(&node);
+    if node.config.demo {
+        node.demo.start(None, None).await;
+    }
+    let signal = signals.recv().await;
+    println!("freshet: {signal}, finishing what runs (again to stop at once)");
+    tokio::select! {
+        () = shutdown::drain(&node, &closed) => {}
+        _ = signals.recv() => return Err(ServerError::Client("stopped at once, running work is lost".to_owned())),
+    }
+    if tokio::time::timeout(LAST_ANSWERS, serving).await.is_err() {
+        tracing::warn!("some clients did not take their last answer");
+    }
+    println!("freshet: stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let reason = if error.kind() == std::io::ErrorKind::AddrInUse {
+            format!(
+                "{error}; stop the program that listens there, or take another port with --listen {}:0",
+                address.ip()
+            )
+        } else {
+            error.to_string()
+        };
+        ServerError::Listen { address: address.to_string(), reason }
+    })
+}
+
+/// Three lines: what runs where, whose data, what is lost at a restart.
+fn greet(node: &Node) {
+    let address = node.address;
+    println!(
+        "freshet {}  {} in one process  page http://{address}/ui/  SQL http://{address}/druid/v2/sql",
+        env!("CARGO_PKG_VERSION"),
+        ROLES.join(", ")
+    );
+    println!(
+        "data directory {} (locked by this process)  memory {} MiB",
+        node.config.data_dir.display(),
+        node.memory.total >> 20
+    );
+    println!("{NOTICE_MEMORY}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn unknown_flags_name_the_nearest() {
+        let error = Arguments::try_parse_from(["freshet", "--data-dri", "x"]).unwrap_err().to_string();
+        assert!(error.contains("unexpected argument '--data-dri'") && error.contains("'--data-dir'"), "{error}");
+        let error = Arguments::try_parse_from(["freshet", "pusj"]).unwrap_err().to_string();
+        assert!(error.contains("push"), "{error}");
+    }
+}

@@ -1,0 +1,235 @@
+//! The demo stream: events of [`events`], pushed through the public HTTP API, so that a demo shows nothing that a user could not
+//! do. It begins with a quarter of an hour of history and then goes on live.
+//!
+//! One task sends; state and wishes meet in a mutex that is held for a few lines. When the server answers slower than events are
+//! made, the stream falls behind by at most [`BEHIND_MS_MAX`] and leaves out the rest, rather than piling up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freshet_segment::clock::Clock;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub mod events;
+
+use events::Events;
+
+/// The table it fills.
+pub const TABLE: &str = "demo";
+/// Most events a second.
+pub const RATE_MAX: u32 = 100_000;
+/// How far the history reaches back.
+const HISTORY_MS: i64 = 15 * 60_000;
+/// History has at most so many events a second, or it would take minutes to send at high rates.
+const HISTORY_RATE_MAX: u32 = 200;
+/// Events in one request.
+const BATCH_MAX: usize = 4_000;
+/// How often live events are sent.
+const TICK: Duration = Duration::from_millis(100);
+/// How far live events may fall behind.
+const BEHIND_MS_MAX: i64 = 5_000;
+/// Wait after a refusal or a failure.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The demo stream of a node; it runs at most once.
+#[derive(Debug)]
+pub struct Demo {
+    address: SocketAddr,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Mutex<State>>,
+    running: tokio::sync::Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What can be seen of it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Whether events are being sent.
+    pub running: bool,
+    /// The table.
+    pub table: &'static str,
+    /// Events a second, averaged over a week.
+    pub rate: u32,
+    /// The seed.
+    pub seed: u64,
+    /// Events sent since the start.
+    pub sent: u64,
+    /// Of these, rows that the server rejected.
+    pub rejected: u64,
+    /// Whether the history is there.
+    pub backfilled: bool,
+    /// The last failure, until a request succeeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl Demo {
+    /// A stream that will push to `address`.
+    #[must_use]
+    pub fn new(address: SocketAddr, clock: Arc<dyn Clock>, rate: u32, seed: u64) -> Self {
+        let state =
+            State { running: false, table: TABLE, rate, seed, sent: 0, rejected: 0, backfilled: false, problem: None };
+        Self { address, clock, shared: Arc::new(Mutex::new(state)), running: tokio::sync::Mutex::new(None) }
+    }
+
+    /// What can be seen now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.lock().clone()
+    }
+
+    /// Starts it, or changes the rate of the running one. A running stream keeps its seed.
+    pub async fn start(&self, rate: Option<u32>, seed: Option<u64>) -> State {
+        let mut running = self.running.lock().await;
+        {
+            let mut state = self.shared.lock();
+            state.rate = rate.unwrap_or(state.rate).min(RATE_MAX);
+            if running.is_none() {
+                *state = State {
+                    running: true,
+                    seed: seed.unwrap_or(state.seed),
+                    rate: state.rate,
+                    table: TABLE,
+                    sent: 0,
+                    rejected: 0,
+                    backfilled: false,
+                    problem: None,
+                };
+            }
+        }
+        if running.is_none() {
+            let stop = CancellationToken::new();
+            let sender = Sender {
+                address: self.address,
+                clock: Arc::clone(&self.clock),
+                shared: Arc::clone(&self.shared),
+                stop: stop.clone(),
+            };
+            *running = Some(Running { stop, task: tokio::spawn(sender.run()) });
+        }
+        self.state()
+    }
+
+    /// Stops it and waits for the request that is on its way.
+    pub async fn stop(&self) -> State {
+        if let Some(running) = self.running.lock().await.take() {
+            running.stop.cancel();
+            if running.task.await.is_err() {
+                tracing::error!("the demo stream died");
+            }
+        }
+        self.shared.lock().running = false;
+        self.state()
+    }
+}
+
+struct Sender {
+    address: SocketAddr,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Mutex<State>>,
+    stop: CancellationToken,
+}
+
+impl Sender {
+    async fn run(self) {
+        let client = match reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build() {
+            Ok(client) => client,
+            Err(error) => {
+                self.failed(format!("no HTTP client: {error}"));
+                return;
+            }
+        };
+        let started = self.clock.now().as_millis();
+        let mut events = Events::new(self.shared.lock().seed, started - HISTORY_MS);
+        let mut next_tick = Instant::now();
+        while !self.stop.is_cancelled() {
+            let history = events.made_until() < started;
+            let now = self.clock.now().as_millis();
+            let rate = self.shared.lock().rate;
+            if !history {
+                self.shared.lock().backfilled = true;
+                events.skip_to(now - BEHIND_MS_MAX);
+            }
+            if rate == 0 {
+                // Time goes on without events.
+                events.skip_to(now);
+            }
+            let (until, rate) = if history { (started, rate.min(HISTORY_RATE_MAX)) } else { (now, rate) };
+            let mut body = String::new();
+            let count = events.write(until, rate, BATCH_MAX, &mut body);
+            if count > 0 {
+                self.push(&client, body, count).await;
+            }
+            if count == BATCH_MAX || history {
+                continue;
+            }
+            next_tick = (next_tick + TICK).max(Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep_until(next_tick.into()) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Sends one batch, again as long as the server asks to come back later.
+    async fn push(&self, client: &reqwest::Client, body: String, count: usize) {
+        #[derive(serde::Deserialize)]
+        struct Reply {
+            rejected: u64,
+        }
+        let url = format!("http://{}/api/v1/push/{TABLE}?onError=skip&timestampColumn=timestamp", self.address);
+        let body = bytes::Bytes::from(body);
+        while !self.stop.is_cancelled() {
+            let request = client.post(&url).header("content-type", "application/x-ndjson").body(body.clone());
+            let problem = match request.send().await {
+                Ok(response) if response.status().is_success() => match response.json::<Reply>().await {
+                    Ok(reply) => {
+                        let mut state = self.shared.lock();
+                        state.sent += count as u64;
+                        state.rejected += reply.rejected;
+                        state.problem = None;
+                        return;
+                    }
+                    Err(error) => format!("the answer to a push cannot be read: {error}"),
+                },
+                Ok(response) if matches!(response.status().as_u16(), 429 | 503) => {
+                    format!("the server asks to wait: {}", response.status())
+                }
+                Ok(response) => {
+                    let status = response.status();
+                    self.failed(format!("a push was refused: {status} {}", response.text().await.unwrap_or_default()));
+                    // Sending it again would not help; the stream goes on with the next batch.
+                    self.pause().await;
+                    return;
+                }
+                Err(error) => format!("a push did not arrive: {error}"),
+            };
+            self.failed(problem);
+            self.pause().await;
+        }
+    }
+
+    async fn pause(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    fn failed(&self, problem: String) {
+        let mut state = self.shared.lock();
+        if state.problem.is_none() {
+            tracing::warn!(problem, "the demo stream is held up");
+        }
+        state.problem = Some(problem);
+    }
+}

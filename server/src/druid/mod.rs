@@ -1,0 +1,4 @@
+//! Druid's JSON: its words and shapes stop here.
+
+pub mod json;
+pub mod spec;

@@ -1,0 +1,94 @@
+//! All that is served over HTTP: routes, and the layers around them.
+//!
+//! Each module below is one resource. Handlers return a value or a [`reply::Problem`]; what comes before and after them is in
+//! [`guard`].
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::routing::{any, delete, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::node::Node;
+
+pub mod assets;
+pub mod body;
+pub mod cells;
+pub mod demo;
+pub mod encode;
+pub mod guard;
+pub mod live;
+pub mod push;
+pub mod reply;
+pub mod sql;
+pub mod status;
+pub mod supervisors;
+pub mod tables;
+
+/// All routes of `node`.
+pub fn router(node: &Arc<Node>) -> Router {
+    Router::new()
+        .merge(page())
+        .merge(druid())
+        .merge(own())
+        .fallback(guard::unknown_path)
+        .method_not_allowed_fallback(guard::unknown_method)
+        // Every body is read by `body`, which has a limit for each kind.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(Arc::clone(node), guard::check))
+        .layer(CatchPanicLayer::custom(guard::panicked))
+        .layer(from_fn_with_state(Arc::clone(node), guard::request))
+        .with_state(Arc::clone(node))
+}
+
+type Routes = Router<Arc<Node>>;
+
+fn page() -> Routes {
+    Router::new()
+        .route("/", get(assets::redirect))
+        .route("/ui", get(assets::redirect))
+        .route("/unified-console.html", get(assets::redirect))
+        .route("/ui/", get(assets::index))
+        .route("/ui/{*path}", get(assets::file))
+}
+
+fn druid() -> Routes {
+    let one = "/druid/indexer/v1/supervisor/{id}";
+    let act = |name: &str| format!("{one}/{name}");
+    let supervisors = Router::new()
+        .route("/druid/indexer/v1/supervisor", get(supervisors::list).post(supervisors::submit))
+        .route(one, get(supervisors::spec))
+        .route(&act("status"), get(supervisors::status))
+        .route(&act("health"), get(supervisors::health))
+        .route(&act("suspend"), post(supervisors::suspend))
+        .route(&act("resume"), post(supervisors::resume))
+        .route(&act("terminate"), post(supervisors::terminate))
+        .route(&act("shutdown"), post(supervisors::terminate))
+        .layer(map_response(supervisors::short_errors));
+    Router::new()
+        .route("/druid/v2/sql", post(sql::run))
+        .route("/druid/v2/sql/", post(sql::run))
+        .route("/druid/v2/sql/{id}", delete(sql::cancel))
+        .route("/druid/v2/datasources", get(tables::names))
+        .merge(supervisors)
+}
+
+fn own() -> Routes {
+    Router::new()
+        .route("/status", get(status::status))
+        .route("/status/health", get(status::health))
+        .route("/status/selfDiscovered/status", get(status::self_discovered))
+        .route("/health/live", get(status::live))
+        .route("/health/ready", get(status::ready))
+        .route("/metrics", get(status::metrics))
+        .route("/api/v1/capabilities", get(status::capabilities))
+        .route("/api/v1/tables", get(tables::list))
+        .route("/api/v1/tables/{table}", get(tables::one).delete(tables::drop))
+        .route("/api/v1/tables/{table}/columns", get(tables::columns))
+        .route("/api/v1/tables/{table}/dead-letters", get(tables::dead_letters))
+        .route("/api/v1/push/{table}", post(push::push))
+        .route("/api/v1/demo", get(demo::state).post(demo::start).delete(demo::stop))
+        .route("/api/v1/live", any(live::socket))
+}

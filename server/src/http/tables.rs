@@ -1,0 +1,353 @@
+//! Tables as the page and scripts see them: size, time range, freshness, columns, rejected rows.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use freshet_ingest::dead_letter::Origin;
+use freshet_ingest::spec::SourceSpec;
+use freshet_segment::schema::{Column, ColumnRole, ColumnType};
+use freshet_segment::time::Timestamp;
+use freshet_segment::timeline::{SegmentEntry, TableView, VisibleSegment};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::reply::Problem;
+use crate::demo;
+use crate::nearest::did_you_mean;
+use crate::node::Node;
+
+/// Dead letters given when the request names no number, and at most.
+const LETTERS_DEFAULT: usize = 100;
+const LETTERS_MAX: usize = 10_000;
+
+/// `GET /api/v1/tables`.
+pub async fn list(State(node): State<Arc<Node>>) -> Json<Value> {
+    Json(describe_all(&node))
+}
+
+/// `GET /druid/v2/datasources`.
+pub async fn names(State(node): State<Arc<Node>>) -> Json<Vec<String>> {
+    let mut names: Vec<String> =
+        node.timeline.reading().tables().iter().map(|view| view.name.as_str().to_owned()).collect();
+    names.sort_unstable();
+    Json(names)
+}
+
+/// `GET /api/v1/tables/{t}`.
+pub async fn one(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Result<Json<Value>, Problem> {
+    let view = find(&node, &table)?;
+    Ok(Json(describe(&node, &view)))
+}
+
+/// `DELETE /api/v1/tables/{t}`. The demo's table takes the demo with it, because the stream would make it again at once.
+pub async fn drop(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Result<Json<Value>, Problem> {
+    find(&node, &table)?;
+    if table == demo::TABLE {
+        node.demo.stop().await;
+    }
+    drop_now(&node, &table).await?;
+    Ok(Json(json!({"table": table, "dropped": true})))
+}
+
+/// Drops a table and what is remembered of it.
+///
+/// # Errors
+/// 409 while a supervisor writes it.
+pub async fn drop_now(node: &Node, table: &str) -> Result<(), Problem> {
+    node.ingest.drop_table(table).await?;
+    node.marks.forget(table);
+    Ok(())
+}
+
+/// `GET /api/v1/tables/{t}/columns`.
+pub async fn columns(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Result<Json<Value>, Problem> {
+    let view = find(&node, &table)?;
+    let columns: Vec<Value> = view
+        .schema
+        .columns()
+        .iter()
+        .map(|column| {
+            json!({
+                "name": &*column.name,
+                "type": column.column_type.name(),
+                "sqlType": sql_type(column.column_type),
+                "role": match column.role {
+                    ColumnRole::Time => "time",
+                    ColumnRole::Dimension => "dimension",
+                    ColumnRole::Metric => "metric",
+                },
+                "cardinality": cardinality(&view, column),
+                "multiValue": column.multi_value,
+            })
+        })
+        .collect();
+    Ok(Json(json!({"columns": columns})))
+}
+
+/// Parameters of the dead letters.
+#[derive(Debug, Deserialize)]
+pub struct Letters {
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/tables/{t}/dead-letters`. A table that rejected every row so far may not exist yet; its letters do.
+pub async fn dead_letters(
+    State(node): State<Arc<Node>>,
+    Path(table): Path<String>,
+    Query(asked): Query<Letters>,
+) -> Result<Json<Value>, Problem> {
+    let limit = asked.limit.unwrap_or(LETTERS_DEFAULT);
+    if limit > LETTERS_MAX {
+        return Err(Problem::invalid(format!("limit is {limit}, and at most {LETTERS_MAX} are given")).at("limit"));
+    }
+    let letters = node.ingest.dead_letters(&table, limit);
+    if letters.total == 0 {
+        find(&node, &table)?;
+    }
+    let streams = supervisors_of(&node, &table);
+    let list: Vec<Value> = letters
+        .letters
+        .iter()
+        .map(|letter| {
+            // The row's place in its record matters where a record holds several.
+            let (source, position) = match (&letter.origin, streams.first()) {
+                (Origin::Push, _) => ("push".to_owned(), format!("row {}", letter.row)),
+                (Origin::Stream { partition, offset }, Some((id, topic))) => {
+                    (format!("kafka:{id}"), format!("{topic}:{partition}@{offset}"))
+                }
+                (Origin::Stream { partition, offset }, None) => ("kafka".to_owned(), format!("{partition}@{offset}")),
+            };
+            json!({
+                "at": letter.time.to_iso(),
+                "source": source,
+                "position": position,
+                "place": letter.at,
+                "reason": letter.reason,
+                "hint": letter.hint,
+                "rowStored": letter.row_stored,
+                "raw": letter.raw_text(),
+            })
+        })
+        .collect();
+    Ok(Json(json!({"total": letters.total, "kept": letters.kept, "letters": list})))
+}
+
+/// The body of `GET /api/v1/tables`, also for live subscriptions.
+#[must_use]
+pub fn describe_all(node: &Node) -> Value {
+    let mut views = node.timeline.reading().tables();
+    views.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    let tables: Vec<Value> = views.iter().map(|view| describe(node, view)).collect();
+    json!({"tables": tables})
+}
+
+fn describe(node: &Node, view: &TableView) -> Value {
+    let name = view.name.as_str();
+    let range = view.time_range();
+    let monotonic = node.clock.monotonic();
+    let freshness = node.timeline.table(name).map(|timeline| timeline.freshness().summary(monotonic));
+    let measured = freshness.filter(|summary| summary.count > 0);
+    let counts = node.ingest.table_counts(name);
+    let mut sources: Vec<String> =
+        supervisors_of(node, name).into_iter().map(|(id, _)| format!("kafka:{id}")).collect();
+    let mark = node.marks.look(name, view.seq, counts.stored, monotonic, node.clock.now());
+    if mark.pushed {
+        sources.push("push".to_owned());
+    }
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
+    json!({
+        "name": name,
+        "rows": view.rows(),
+        "bytes": view.bytes(),
+        "segments": view.segments().count(),
+        "minTime": range.map(|(min, _)| min.to_iso()),
+        "maxTime": range.map(|(_, max)| max.to_iso()),
+        "rowsPerSecond": mark.rows_per_second,
+        "freshness": {
+            "p50Ms": measured.map(|summary| summary.p50_ms),
+            "p99Ms": measured.map(|summary| summary.p99_ms),
+            "count": measured.map_or(0, |summary| summary.count),
+            "lastVisibleAt": millis(mark.changed),
+            "lastProducedAt": millis(view.produced_max),
+        },
+        "sources": sources,
+        "rejected": counts.rejected,
+        "seq": view.seq,
+    })
+}
+
+/// Id and topic of the supervisors that write a table.
+fn supervisors_of(node: &Node, table: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for id in node.ingest.supervisor_ids() {
+        // One that ends in this moment is left out.
+        if let Ok(view) = node.ingest.supervisor(&id)
+            && view.spec.table.as_str() == table
+        {
+            let SourceSpec::Kafka(kafka) = &view.spec.source;
+            found.push((id, kafka.topic.clone()));
+        }
+    }
+    found
+}
+
+/// The view of a table.
+///
+/// # Errors
+/// 404 with the nearest name.
+pub fn find(node: &Node, table: &str) -> Result<Arc<TableView>, Problem> {
+    let reading = node.timeline.reading();
+    if let Some(view) = reading.table(table) {
+        return Ok(view);
+    }
+    let known = reading.tables();
+    let shown: String = table.chars().take(200).collect();
+    let near = did_you_mean(table, known.iter().map(|view| view.name.as_str()));
+    Err(Problem::not_found(format!("table `{shown}` does not exist{near}"))
+        .hint("GET /api/v1/tables lists the tables; a push makes a new one"))
+}
+
+/// The sum over segments: an upper bound, exact when there is one. Known for text only.
+fn cardinality(view: &TableView, column: &Column) -> Option<usize> {
+    if !matches!(column.column_type, ColumnType::String | ColumnType::Json) {
+        return None;
+    }
+    let of_segment = |entry: &SegmentEntry| {
+        let VisibleSegment::Growing(snapshot) = &entry.segment;
+        // A segment without the column has no value of it.
+        snapshot.cardinality(&column.name).unwrap_or(0)
+    };
+    Some(view.segments().map(of_segment).sum())
+}
+
+fn sql_type(column_type: ColumnType) -> &'static str {
+    match column_type {
+        ColumnType::Long => "BIGINT",
+        ColumnType::Double => "DOUBLE",
+        ColumnType::Float => "FLOAT",
+        ColumnType::String => "VARCHAR",
+        ColumnType::Timestamp => "TIMESTAMP",
+        ColumnType::Json => "OTHER",
+    }
+}
+
+/// What looks at tables remember between them: the rate of the last seconds, the last change seen, who pushed.
+///
+/// A look adds a sample when the last one is old enough; the rate is the slope from the oldest sample kept. Nobody looking costs
+/// nothing.
+#[derive(Debug, Default)]
+pub struct Marks {
+    tables: Mutex<HashMap<String, Mark>>,
+    pushed: Mutex<HashSet<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Mark {
+    samples: Vec<(Duration, u64)>,
+    seq: Option<u64>,
+    changed: Option<Timestamp>,
+}
+
+struct Look {
+    rows_per_second: f64,
+    changed: Option<Timestamp>,
+    pushed: bool,
+}
+
+impl Marks {
+    /// How far back a rate looks.
+    const WINDOW: Duration = Duration::from_secs(5);
+    /// Least time between two samples.
+    const STEP: Duration = Duration::from_millis(500);
+
+    /// Remembers that rows of a table were pushed.
+    pub fn push(&self, table: &str) {
+        let mut pushed = self.pushed.lock();
+        if !pushed.contains(table) {
+            pushed.insert(table.to_owned());
+        }
+    }
+
+    fn look(&self, table: &str, seq: u64, stored: u64, monotonic: Duration, now: Timestamp) -> Look {
+        let pushed = self.pushed.lock().contains(table);
+        let mut tables = self.tables.lock();
+        let mark = tables.entry(table.to_owned()).or_default();
+        if mark.seq.replace(seq).is_some_and(|before| before != seq) {
+            mark.changed = Some(now);
+        }
+        Look { rows_per_second: mark.rate(stored, monotonic), changed: mark.changed, pushed }
+    }
+
+    fn forget(&self, table: &str) {
+        self.tables.lock().remove(table);
+        self.pushed.lock().remove(table);
+    }
+}
+
+impl Mark {
+    fn rate(&mut self, stored: u64, now: Duration) -> f64 {
+        let samples = &mut self.samples;
+        let last = samples.last().copied();
+        if last.is_some_and(|(_, before)| before > stored) {
+            // Dropped and made again.
+            samples.clear();
+        }
+        if samples.last().is_none_or(|(at, _)| now.saturating_sub(*at) >= Marks::STEP) {
+            samples.push((now, stored));
+        }
+        // One sample older than the window stays, so that there is always a span to divide by.
+        while samples.len() > 2 && samples.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= Marks::WINDOW) {
+            samples.remove(0);
+        }
+        let Some((at, before)) = samples.first().copied() else { return 0.0 };
+        let span = now.saturating_sub(at).as_secs_f64();
+        if span < Marks::STEP.as_secs_f64() / 2.0 {
+            return 0.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = stored.saturating_sub(before) as f64 / span;
+        (rate * 10.0).round() / 10.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_the_slope_of_the_last_seconds() {
+        let mut mark = Mark::default();
+        let at = Duration::from_millis;
+        assert!(mark.rate(1_000, at(0)).abs() < f64::EPSILON);
+        for second in 1..=20 {
+            let rate = mark.rate(1_000 + 200 * second, at(1_000 * second));
+            assert!((rate - 200.0).abs() < 0.1, "{rate}");
+        }
+        let mut last = 200.0;
+        for second in 21..=30 {
+            let rate = mark.rate(5_000, at(1_000 * second));
+            assert!(rate <= last, "{rate}");
+            last = rate;
+        }
+        assert!(last.abs() < f64::EPSILON, "{last}");
+        assert!(mark.rate(10, at(31_000)).abs() < f64::EPSILON, "a new table of the same name begins at nothing");
+    }
+
+    #[test]
+    fn a_change_is_seen_only_between_two_looks() {
+        let marks = Marks::default();
+        let at = Timestamp::from_millis;
+        assert_eq!(marks.look("t", 3, 0, Duration::ZERO, at(10)).changed, None);
+        assert_eq!(marks.look("t", 3, 0, Duration::ZERO, at(20)).changed, None);
+        assert_eq!(marks.look("t", 4, 0, Duration::ZERO, at(30)).changed, Some(at(30)));
+        marks.push("t");
+        let look = marks.look("t", 4, 0, Duration::ZERO, at(40));
+        assert_eq!((look.changed, look.pushed), (Some(at(30)), true));
+        marks.forget("t");
+        assert!(!marks.look("t", 4, 0, Duration::ZERO, at(50)).pushed);
+    }
+}
