@@ -119,12 +119,17 @@ fn scalar_types(data_type: &DataType) -> (NativeType, SqlType) {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
             (NativeType::Long, SqlType::Integer)
         }
-        DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) => (NativeType::Double, SqlType::Double),
+        DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            (NativeType::Double, SqlType::Double)
+        }
         DataType::Float16 | DataType::Float32 => (NativeType::Float, SqlType::Float),
         DataType::Timestamp(..) => (NativeType::Long, SqlType::Timestamp),
         DataType::Date32 | DataType::Date64 => (NativeType::Long, SqlType::Date),
         DataType::Null => (NativeType::String, SqlType::Null),
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::FixedSizeList(item, _) => {
             let native = match scalar_types(item.data_type()).0 {
                 NativeType::Long => NativeType::ArrayLong,
                 NativeType::Double | NativeType::Float => NativeType::ArrayDouble,

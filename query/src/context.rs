@@ -7,6 +7,8 @@ use freshet_segment::timeline::Reading;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::{QueryError, Result};
+
 /// Shared by all operators of a query; the session carries it as an extension.
 #[derive(Debug)]
 pub(crate) struct QueryContext {
@@ -58,6 +60,18 @@ impl QueryContext {
     /// Tripped when it shall end.
     pub(crate) fn cancellation(&self) -> &CancellationToken {
         &self.cancellation
+    }
+
+    /// Whether it may go on.
+    ///
+    /// # Errors
+    /// `Timeout` past the deadline, `Cancelled` after a cancel.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.deadline {
+            Some(deadline) if deadline.at <= Instant::now() => Err(QueryError::Timeout { after: deadline.after }),
+            _ if self.cancellation.is_cancelled() => Err(QueryError::Cancelled),
+            _ => Ok(()),
+        }
     }
 
     /// Returns when the deadline passes; never without one.

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::columns::OutputColumn;
 use crate::context::{Deadline, QueryContext};
 use crate::error::{QueryError, Result};
+use crate::plan::interrupt::make_interruptible;
 use crate::request::{QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
 use crate::sql;
 use crate::sql::functions;
@@ -129,11 +130,8 @@ impl Engine {
         tuning.sql_parser.collect_spans = true;
         tuning.sql_parser.default_null_ordering = "nulls_min".to_owned();
         tuning.optimizer.enable_dynamic_filter_pushdown = false;
-        let mut base = SessionStateBuilder::new()
-            .with_default_features()
-            .with_config(config)
-            .with_runtime_env(runtime)
-            .build();
+        let mut base =
+            SessionStateBuilder::new().with_default_features().with_config(config).with_runtime_env(runtime).build();
         for function in functions::all() {
             datafusion::execution::FunctionRegistry::register_udf(&mut base, function)
                 .map_err(QueryError::from_datafusion)?;
@@ -171,13 +169,9 @@ impl Engine {
         };
         let (sender, receiver) = mpsc::channel(CHANNEL_BATCHES);
         let columns = planned.columns.clone();
-        let (schema, reading, settings) = (Arc::clone(&planned.schema), planned.reading.clone(), planned.settings.clone());
-        tokio::spawn(async move {
-            let _registration = registration;
-            let end = pump(planned, &sender).await;
-            // Nobody reads any more when this fails, and then nobody needs the end either.
-            let _ = sender.send(end.map(|()| Message::End)).await;
-        });
+        let (schema, reading, settings) =
+            (Arc::clone(&planned.schema), planned.reading.clone(), planned.settings.clone());
+        tokio::spawn(supervise(planned, sender, registration));
         Ok(ResultStream::new(columns, schema, reading, settings, receiver, guard))
     }
 
@@ -213,10 +207,8 @@ impl Engine {
         deadline: Option<Deadline>,
         token: CancellationToken,
     ) -> Result<Planned> {
-        let permit = Arc::clone(&self.planning)
-            .acquire_owned()
-            .await
-            .map_err(|_| QueryError::internal("planning is closed"))?;
+        let permit =
+            Arc::clone(&self.planning).acquire_owned().await.map_err(|_| QueryError::internal("planning is closed"))?;
         let engine = Arc::clone(self);
         let handle = tokio::runtime::Handle::current();
         let (sender, receiver) = oneshot::channel();
@@ -254,7 +246,7 @@ impl Engine {
         let prepared = sql::prepare(parsed, &scope, &options.zone, started, &request.parameters)?;
         let query = Arc::new(QueryContext::new(reading.clone(), started, token, deadline));
         let mut state = self.base.clone();
-        state.register_catalog_list(QueryCatalog::new(
+        state.register_catalog_list(QueryCatalog::list(
             reading.clone(),
             Arc::clone(&self.routines),
             options.filter_pushdown,
@@ -272,6 +264,7 @@ impl Engine {
         }
         let names: Vec<String> = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
         let physical = state.create_physical_plan(&plan).await.map_err(planning_error)?;
+        let physical = make_interruptible(physical, &query).map_err(planning_error)?;
         let fields = physical.schema();
         let columns: Vec<OutputColumn> = names
             .iter()
@@ -291,12 +284,16 @@ impl Engine {
         if prepared.explain {
             let rows = explain(&physical, &columns, &prepared.tables)?;
             let schema = rows.schema();
-            let columns =
-                schema.fields().iter().map(|f| OutputColumn::new(f.name().clone(), f, None)).collect();
+            let columns = schema.fields().iter().map(|f| OutputColumn::new(f.name().clone(), f, None)).collect();
             return Ok(Planned { plan: None, rows: Some(rows), task, query, columns, schema, reading: info, settings });
         }
         let schema = Arc::new(Schema::new(
-            fields.fields().iter().zip(&columns).map(|(f, c)| f.as_ref().clone().with_name(&c.name)).collect::<Vec<_>>(),
+            fields
+                .fields()
+                .iter()
+                .zip(&columns)
+                .map(|(f, c)| f.as_ref().clone().with_name(&c.name))
+                .collect::<Vec<_>>(),
         ));
         Ok(Planned { plan: Some(physical), rows: None, task, query, columns, schema, reading: info, settings })
     }
@@ -330,9 +327,8 @@ fn apply_settings(settings: &sql::Settings, options: &mut QueryOptions) -> Resul
     for (key, value) in settings {
         match key.as_str() {
             "sqlTimeZone" => {
-                options.zone = value
-                    .parse::<Zone>()
-                    .map_err(|e| QueryError::invalid(format!("SET sqlTimeZone: {e}")))?;
+                options.zone =
+                    value.parse::<Zone>().map_err(|e| QueryError::invalid(format!("SET sqlTimeZone: {e}")))?;
             }
             // Zero is Druid's word for none.
             "timeout" => timeout = Some(number(key, value)?).filter(|ms| *ms > 0).map(Duration::from_millis),
@@ -343,33 +339,47 @@ fn apply_settings(settings: &sql::Settings, options: &mut QueryOptions) -> Resul
     Ok(timeout)
 }
 
-/// Drives the plan until its end, the deadline or a cancel, whichever is first.
-async fn pump(planned: Planned, sender: &mpsc::Sender<Result<Message>>) -> Result<()> {
-    let Planned { plan, rows, task, query, schema, .. } = planned;
-    let work = async {
-        if let Some(rows) = rows {
-            let _ = sender.send(Ok(Message::Batch(rows))).await;
-        }
-        let Some(plan) = plan else { return Ok(()) };
-        let mut batches = execute_stream(plan, task).map_err(QueryError::from_datafusion)?;
-        while let Some(batch) = batches.next().await {
-            let batch = rename(&batch.map_err(QueryError::from_datafusion)?, &schema)?;
-            if batch.num_rows() > 0 && sender.send(Ok(Message::Batch(batch))).await.is_err() {
-                // The reader is gone.
-                return Err(QueryError::Cancelled);
-            }
-        }
-        Ok(())
-    };
-    tokio::select! {
+/// Watches over a query: its own end, its deadline, a cancel, whichever is first, becomes the stream's last message.
+async fn supervise(planned: Planned, sender: mpsc::Sender<Result<Message>>, registration: Registration) {
+    let query = Arc::clone(&planned.query);
+    let mut work = tokio::spawn(pump(planned, sender.clone()));
+    let (end, over) = tokio::select! {
         biased;
-        () = query.cancellation().cancelled() => Err(QueryError::Cancelled),
-        after = query.deadline_passed() => {
-            query.cancellation().cancel();
-            Err(QueryError::Timeout { after })
-        }
-        end = work => end,
+        end = &mut work => match end {
+            Ok(end) => (end, true),
+            Err(error) => (Err(QueryError::internal(format!("the query broke off: {error}"))), true),
+        },
+        () = query.cancellation().cancelled() => (Err(QueryError::Cancelled), false),
+        after = query.deadline_passed() => (Err(QueryError::Timeout { after }), false),
+    };
+    // Ends whatever operators still run, also those that other tasks drive.
+    query.cancellation().cancel();
+    work.abort();
+    // Nobody reads any more when this fails, and then nobody needs the end either.
+    let _ = sender.send(end.map(|()| Message::End)).await;
+    if !over {
+        // Cancelled at its next look; an error here says only that.
+        let _ = work.await;
     }
+    drop(registration);
+}
+
+/// Drives the plan and hands its batches over.
+async fn pump(planned: Planned, sender: mpsc::Sender<Result<Message>>) -> Result<()> {
+    let Planned { plan, rows, task, schema, .. } = planned;
+    if let Some(rows) = rows {
+        let _ = sender.send(Ok(Message::Batch(rows))).await;
+    }
+    let Some(plan) = plan else { return Ok(()) };
+    let mut batches = execute_stream(plan, task).map_err(QueryError::from_datafusion)?;
+    while let Some(batch) = batches.next().await {
+        let batch = rename(&batch.map_err(QueryError::from_datafusion)?, &schema)?;
+        if batch.num_rows() > 0 && sender.send(Ok(Message::Batch(batch))).await.is_err() {
+            // The reader is gone.
+            return Err(QueryError::Cancelled);
+        }
+    }
+    Ok(())
 }
 
 /// The same columns under the answer's names.

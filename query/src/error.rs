@@ -146,11 +146,14 @@ impl QueryError {
             },
             DataFusionError::ArrowError(error, _) => Self::from_arrow(*error),
             DataFusionError::ResourcesExhausted(text) => Self::Exhausted {
-                message: format!("query needs more memory than its share ({}): group or sort fewer rows", first_line(&text)),
+                message: format!(
+                    "query needs more memory than its share ({}): group or sort fewer rows",
+                    first_line(&text)
+                ),
             },
-            DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) | DataFusionError::Configuration(text) => {
-                Self::invalid(text)
-            }
+            DataFusionError::Plan(text)
+            | DataFusionError::NotImplemented(text)
+            | DataFusionError::Configuration(text) => Self::invalid(text),
             DataFusionError::SchemaError(error, _) => Self::invalid(error.to_string()),
             DataFusionError::SQL(error, _) => Self::invalid(error.to_string()),
             DataFusionError::Execution(text) => Self::Runtime { message: text },

@@ -72,8 +72,7 @@ impl FragmentExec {
             .then(|| usize::try_from(view.rows()).ok())
             .flatten()
             .map(|rows| (rows, view.time_range()));
-        let schema: SchemaRef =
-            Arc::new(Schema::new(fragment.columns.iter().map(Column::field).collect::<Vec<_>>()));
+        let schema: SchemaRef = Arc::new(Schema::new(fragment.columns.iter().map(Column::field).collect::<Vec<_>>()));
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
@@ -81,12 +80,6 @@ impl FragmentExec {
             Boundedness::Bounded,
         );
         Self { fragment: Arc::new(fragment), properties: Arc::new(properties), known, running: Mutex::new(None) }
-    }
-
-    /// What it reads.
-    #[cfg(test)]
-    pub(crate) fn fragment(&self) -> &Fragment {
-        &self.fragment
     }
 
     /// The execution that stream `partition` belongs to: the one under way, or a new one when it joined that already.
@@ -103,7 +96,7 @@ impl FragmentExec {
             return Ok(Arc::clone(execution));
         }
         let execution = Arc::new(
-            Execution::new(Arc::clone(&self.fragment), &query).map_err(crate::error::QueryError::into_datafusion)?,
+            Execution::new(Arc::clone(&self.fragment), query).map_err(crate::error::QueryError::into_datafusion)?,
         );
         let mut joined = vec![false; self.properties.partitioning.partition_count()];
         if let Some(slot) = joined.get_mut(partition) {
@@ -180,7 +173,8 @@ impl ExecutionPlan for FragmentExec {
             if let (Some(index), Some((min, max))) = (time, times)
                 && let Some(slot) = statistics.column_statistics.get_mut(index)
             {
-                let scalar = |t: &Timestamp| ScalarValue::TimestampMillisecond(Some(t.as_millis()), Some(Arc::from("UTC")));
+                let scalar =
+                    |t: &Timestamp| ScalarValue::TimestampMillisecond(Some(t.as_millis()), Some(Arc::from("UTC")));
                 *slot = ColumnStatistics {
                     null_count: Precision::Exact(0),
                     min_value: Precision::Exact(scalar(min)),

@@ -18,7 +18,6 @@ use freshet_segment::schema::TableSchema;
 use freshet_segment::selection::{Part, Selection};
 use freshet_segment::time::{Interval, Timestamp};
 use freshet_segment::timeline::VisibleSegment;
-use tokio_util::sync::CancellationToken;
 
 use crate::context::QueryContext;
 use crate::error::{QueryError, Result};
@@ -27,9 +26,8 @@ use crate::fragment::Fragment;
 /// Whether rows between these times, both included, can lie in `bounds`.
 pub(crate) fn overlaps(times: Option<(Timestamp, Timestamp)>, bounds: Interval) -> bool {
     // The last instant that an i64 can hold has nothing after it: bounds that end there take it in.
-    times.is_some_and(|(min, max)| {
-        (min < bounds.end() || bounds.end().as_millis() == i64::MAX) && bounds.start() <= max
-    })
+    times
+        .is_some_and(|(min, max)| (min < bounds.end() || bounds.end().as_millis() == i64::MAX) && bounds.start() <= max)
 }
 
 /// How many units a segment makes.
@@ -49,7 +47,7 @@ pub(crate) struct Execution {
     units: Vec<(usize, usize)>,
     next_unit: AtomicUsize,
     rows_given: AtomicUsize,
-    cancelled: CancellationToken,
+    query: Arc<QueryContext>,
 }
 
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl Execution {
     ///
     /// # Errors
     /// `Internal` when one is not there.
-    pub(crate) fn new(fragment: Arc<Fragment>, query: &QueryContext) -> Result<Self> {
+    pub(crate) fn new(fragment: Arc<Fragment>, query: Arc<QueryContext>) -> Result<Self> {
         let view = query
             .reading()
             .table(fragment.table.as_str())
@@ -98,7 +96,7 @@ impl Execution {
             units,
             next_unit: AtomicUsize::new(0),
             rows_given: AtomicUsize::new(0),
-            cancelled: query.cancellation().clone(),
+            query,
         })
     }
 
@@ -112,8 +110,7 @@ impl Execution {
             let rows = chunk.rows();
             return Ok(Some((chunk, Selection::All(rows))));
         }
-        let filter =
-            prepared.filter.get_or_init(|| prepared.snapshot.filter(&self.fragment.predicate, &self.schema));
+        let filter = prepared.filter.get_or_init(|| prepared.snapshot.filter(&self.fragment.predicate, &self.schema));
         let selection = match filter {
             Ok(filter) => filter.select(&chunk).map_err(QueryError::Segment)?,
             Err(error) => return Err(QueryError::internal(format!("filter of {}: {error}", self.fragment.table))),
@@ -154,9 +151,7 @@ impl ScanIterator {
 
     fn advance(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if self.execution.cancelled.is_cancelled() {
-                return Err(QueryError::Cancelled);
-            }
+            self.execution.query.check()?;
             if self.execution.is_sated() {
                 return Ok(None);
             }

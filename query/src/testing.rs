@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use freshet_segment::clock::ManualClock;
@@ -37,25 +35,26 @@ pub(crate) const EDITS: [Edit; 8] = [
 /// Adds rows to a table of a timeline: one growing segment a batch.
 pub(crate) fn publish(timeline: &Timeline, table: &str, id: u64, schema: Arc<TableSchema>, batches: &[RecordBatch]) {
     let name: TableName = table.parse().expect("a name");
-    let entry = timeline.create_table(TableId(id), &name, Arc::clone(&schema));
-    for (index, batch) in batches.iter().enumerate() {
+    timeline.create_table(TableId(id), &name, Arc::clone(&schema));
+    let batches: Vec<_> = batches.iter().map(|b| (Arc::clone(&schema), b.clone())).collect();
+    publish_mixed(timeline, table, id, &batches);
+}
+
+/// As [`publish`]; each segment with the schema it was written with, the last one the widest.
+pub(crate) fn publish_mixed(timeline: &Timeline, table: &str, id: u64, batches: &[(Arc<TableSchema>, RecordBatch)]) {
+    let name: TableName = table.parse().expect("a name");
+    for (index, (schema, batch)) in batches.iter().enumerate() {
+        let widest = Arc::clone(&batches[batches.len() - 1].0);
+        let entry = timeline.create_table(TableId(id), &name, Arc::clone(&widest));
         let at = Timestamp::from_millis(0);
         let number = u32::try_from(index + 1).expect("few");
-        let id = SegmentId {
-            table: name.clone(),
-            interval: Granularity::All.bucket(at),
-            version: Version::at(at),
-            number,
-        };
-        let mut segment = GrowingSegment::new(id, Arc::clone(&schema));
+        let interval = Granularity::All.bucket(at);
+        let id = SegmentId { table: name.clone(), interval, version: Version::at(at), number };
+        let mut segment = GrowingSegment::new(id, Arc::clone(schema));
         let rows: Vec<u32> = (0..u32::try_from(batch.num_rows()).expect("few")).collect();
         segment.append(batch, &rows).expect("fits");
-        let visible = Visible {
-            schema: Arc::clone(&schema),
-            min_changed: at,
-            produced_max: Some(Timestamp::from_millis(1_000)),
-        };
-        entry.publish(vec![segment.snapshot()], visible);
+        let produced_max = Some(Timestamp::from_millis(1_000));
+        entry.publish(vec![segment.snapshot()], Visible { schema: widest, min_changed: at, produced_max });
     }
 }
 
@@ -123,7 +122,8 @@ impl Answer {
 
 /// Runs a request to its end.
 pub(crate) fn answer(engine: &Arc<Engine>, request: QueryRequest) -> Result<Answer, QueryError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let stream = engine.run(request).await?;
         let columns = stream.columns().to_vec();
@@ -160,7 +160,8 @@ pub(crate) fn failure(sql: &str) -> QueryError {
 
 /// A batch of a growing table with these columns; missing ones are null.
 pub(crate) fn batch(times_ms: &[i64], columns: &[(&str, ArrayRef)]) -> RecordBatch {
-    let mut fields = vec![Field::new("__time", DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))), false)];
+    let mut fields =
+        vec![Field::new("__time", DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))), false)];
     let mut arrays = vec![times(times_ms.iter().copied())];
     for (name, array) in columns {
         fields.push(Field::new(*name, array.data_type().clone(), true));

@@ -13,12 +13,22 @@ use crate::{Parameter, ParameterValue, QueryError, QueryOptions, QueryRequest};
 fn filters_groups_sorts_and_limits() {
     assert_eq!(rows("SELECT COUNT(*) FROM wiki"), ["8"]);
     assert_eq!(
-        rows("SELECT page, SUM(added) AS a, COUNT(*) FROM wiki WHERE city = 'Rome' GROUP BY page ORDER BY a DESC LIMIT 2"),
+        rows(
+            "SELECT page, SUM(added) AS a, COUNT(*) FROM wiki WHERE city = 'Rome' GROUP BY page ORDER BY a DESC LIMIT 2"
+        ),
         ["null|40|1", "Oz|10|1"],
         "ties of the sum come in ascending order of the page"
     );
-    assert_eq!(rows("SELECT city FROM wiki WHERE city <> 'Rome' ORDER BY 1"), ["", "Oslo", "rome"], "nulls are not unequal");
-    assert_eq!(rows("SELECT DISTINCT city FROM wiki ORDER BY city LIMIT 2"), ["null", ""], "nulls come first ascending");
+    assert_eq!(
+        rows("SELECT city FROM wiki WHERE city <> 'Rome' ORDER BY 1"),
+        ["", "Oslo", "rome"],
+        "nulls are not unequal"
+    );
+    assert_eq!(
+        rows("SELECT DISTINCT city FROM wiki ORDER BY city LIMIT 2"),
+        ["null", ""],
+        "nulls come first ascending"
+    );
     assert_eq!(rows("SELECT added FROM wiki ORDER BY added DESC, __time LIMIT 3 OFFSET 1"), ["10", "10", "10"]);
     assert_eq!(rows("SELECT added FROM wiki ORDER BY added DESC OFFSET 6 ROWS FETCH NEXT 5 ROWS ONLY"), ["-5", "null"]);
     assert_eq!(rows("SELECT COUNT(*), SUM(added), MIN(page), AVG(score) FROM empty"), ["0|null|null|null"]);
@@ -28,9 +38,100 @@ fn filters_groups_sorts_and_limits() {
 #[test]
 fn numbers_behave_as_in_druid() {
     assert_eq!(rows("SELECT SUM(added) / COUNT(*), 7 / 2, -7 / 2, 7 / 2.0, MOD(7, 4) FROM wiki"), ["9|3|-3|3.5|3"]);
-    assert_eq!(rows("SELECT SAFE_DIVIDE(1, 0), 1.0 / 0, CAST('foo' AS BIGINT), CAST('12.7' AS BIGINT)"), ["null|inf|null|12"]);
+    assert_eq!(
+        rows("SELECT SAFE_DIVIDE(1, 0), 1.0 / 0, CAST('foo' AS BIGINT), CAST('12.7' AS BIGINT)"),
+        ["null|inf|null|12"]
+    );
     let error = failure("SELECT added / (added - added) FROM wiki WHERE added = 10");
     assert!(error.to_string().contains("division by zero"), "{error:?}");
+}
+
+#[test]
+fn functions_that_dashboards_use_are_there() {
+    for call in [
+        "ABS(-1)",
+        "CEIL(1.5)",
+        "FLOOR(1.5)",
+        "EXP(1)",
+        "LN(2)",
+        "LOG10(10)",
+        "POWER(2, 3)",
+        "SQRT(4)",
+        "ROUND(1.25, 1)",
+        "TRUNC(1.25, 1)",
+        "SIN(1)",
+        "COT(1)",
+        "ATAN2(1, 2)",
+        "DEGREES(1)",
+        "RADIANS(1)",
+        "PI()",
+        "LOWER('A')",
+        "UPPER('a')",
+        "CHAR_LENGTH('a')",
+        "STRLEN('a')",
+        "TRIM(BOTH 'x' FROM 'xax')",
+        "BTRIM('a')",
+        "LTRIM('a')",
+        "RTRIM('a')",
+        "REPLACE('a', 'a', 'b')",
+        "POSITION('a' IN 'ba')",
+        "STRPOS('ba', 'a')",
+        "LEFT('ab', 1)",
+        "RIGHT('ab', 1)",
+        "LPAD('a', 2)",
+        "RPAD('a', 2, 'x')",
+        "REPEAT('a', 2)",
+        "REVERSE('ab')",
+        "TEXTCAT('a', 'b')",
+        "REGEXP_LIKE('a', 'a')",
+        "COALESCE(NULL, 1)",
+        "NVL(NULL, 1)",
+        "NULLIF(1, 1)",
+        "GREATEST(1, 2)",
+        "LEAST(1, 2)",
+        "CASE WHEN 1 = 1 THEN 2 ELSE 3 END",
+        "BITWISE_AND(1, 3)",
+        "BITWISE_SHIFT_LEFT(1, 3)",
+        "1 IS DISTINCT FROM NULL",
+        "SUBSTRING('abc' FROM 2 FOR 1)",
+        "CAST(CAST(TIMESTAMP '2015-09-12 01:00:00' AS DATE) AS VARCHAR)",
+        "ARRAY[1, 2]",
+        "CAST(1 AS BOOLEAN)",
+        "CAST('1.5' AS FLOAT)",
+    ] {
+        assert_eq!(rows(&format!("SELECT {call}")).len(), 1, "{call}");
+    }
+    for call in [
+        "STDDEV(added)",
+        "STDDEV_SAMP(added)",
+        "STDDEV_POP(added)",
+        "VARIANCE(added)",
+        "VAR_SAMP(added)",
+        "VAR_POP(added)",
+        "BIT_AND(added)",
+        "ARRAY_AGG(page, 100)",
+        "STRING_AGG(page, ',', 1024)",
+        "LISTAGG(page, ',')",
+        "ANY_VALUE(page)",
+        "APPROX_QUANTILE_DS(added, 0.5)",
+        "APPROX_COUNT_DISTINCT_DS_HLL(page, 12)",
+        "LATEST_BY(page, __time)",
+        "SUM(added) FILTER (WHERE added > 0)",
+    ] {
+        assert_eq!(rows(&format!("SELECT {call} FROM wiki")).len(), 1, "{call}");
+    }
+    for call in
+        ["ROW_NUMBER() OVER (ORDER BY __time)", "LAG(page) OVER (PARTITION BY city ORDER BY __time)", "RANK() OVER w"]
+    {
+        assert_eq!(rows(&format!("SELECT {call} FROM wiki WINDOW w AS (ORDER BY added)")).len(), 8, "{call}");
+    }
+}
+
+#[test]
+fn strings_and_numbers_meet() {
+    assert_eq!(rows("SELECT COUNT(*) FROM (SELECT '1' AS s UNION ALL SELECT '2') WHERE s = 1"), ["1"]);
+    assert_eq!(rows("SELECT COUNT(*) FROM wiki WHERE added = '10'"), ["3"]);
+    assert_eq!(rows("SELECT COUNT(*) FROM wiki WHERE score < 2 AND added > 0.5"), ["3"]);
 }
 
 #[test]
@@ -87,45 +188,71 @@ fn time_is_understood_in_the_querys_zone() {
     );
     assert_eq!(there("SELECT COUNT(*) FROM wiki WHERE __time >= TIMESTAMP '2015-09-12 00:00:00'"), ["5"]);
     assert_eq!(there("SELECT COUNT(*) FROM wiki WHERE __time >= '2015-09-12'"), ["5"]);
-    assert_eq!(there("SELECT COUNT(*) FROM wiki WHERE __time BETWEEN DATE '2015-09-11' AND '2015-09-12T07:00:00Z'"), ["3"]);
     assert_eq!(
-        there("SELECT CURRENT_TIMESTAMP, CURRENT_DATE, EXTRACT(HOUR FROM TIMESTAMP '2015-09-12 05:00:00'), \
-               CAST(TIMESTAMP '2015-09-12 05:00:00' AS VARCHAR), CAST(CURRENT_TIMESTAMP AS BIGINT)"),
+        there("SELECT COUNT(*) FROM wiki WHERE __time BETWEEN DATE '2015-09-11' AND '2015-09-12T07:00:00Z'"),
+        ["3"]
+    );
+    assert_eq!(
+        there(
+            "SELECT CURRENT_TIMESTAMP, CURRENT_DATE, EXTRACT(HOUR FROM TIMESTAMP '2015-09-12 05:00:00'), \
+               CAST(TIMESTAMP '2015-09-12 05:00:00' AS VARCHAR), CAST(CURRENT_TIMESTAMP AS BIGINT)"
+        ),
         ["2015-09-14T00:00:00Z|2015-09-13T07:00:00Z|5|2015-09-12 05:00:00|1442188800000"]
     );
-    assert_eq!(rows("SET sqlTimeZone = 'Asia/Kolkata'; SELECT DATE_TRUNC('day', TIMESTAMP '2015-09-12 03:00:00')"), ["2015-09-11T18:30:00Z"]);
+    assert_eq!(
+        rows("SET sqlTimeZone = 'Asia/Kolkata'; SELECT DATE_TRUNC('day', TIMESTAMP '2015-09-12 03:00:00')"),
+        ["2015-09-11T18:30:00Z"]
+    );
 }
 
 #[test]
 fn time_arithmetic_follows_the_calendar() {
     assert_eq!(
-        rows("SELECT TIMESTAMP '2015-01-31 00:00:00' + INTERVAL '1' MONTH, TIMESTAMPADD(DAY, -1, DATE '2015-03-01'), \
+        rows(
+            "SELECT TIMESTAMP '2015-01-31 00:00:00' + INTERVAL '1' MONTH, TIMESTAMPADD(DAY, -1, DATE '2015-03-01'), \
               TIMESTAMPDIFF(MONTH, TIMESTAMP '2015-01-31 00:00:00', TIMESTAMP '2015-03-30 00:00:00'), \
-              TIMESTAMP '2015-03-01 00:00:00' - INTERVAL '1 02:03' DAY TO MINUTE"),
+              TIMESTAMP '2015-03-01 00:00:00' - INTERVAL '1 02:03' DAY TO MINUTE"
+        ),
         ["2015-02-28T00:00:00Z|2015-02-28T00:00:00Z|1|2015-02-27T21:57:00Z"]
     );
     assert_eq!(
-        rows("SELECT TIME_SHIFT(TIMESTAMP '2015-01-01 00:00:00', 'P1Y', -3), TIME_PARSE('12/09/2015', 'dd/MM/yyyy'), \
+        rows(
+            "SELECT TIME_SHIFT(TIMESTAMP '2015-01-01 00:00:00', 'P1Y', -3), TIME_PARSE('12/09/2015', 'dd/MM/yyyy'), \
               TIME_PARSE('no'), TIME_FORMAT(TIMESTAMP '2015-09-12 01:02:03', 'yyyy-MM'), \
-              TIME_CEIL(TIMESTAMP '2015-09-12 01:02:03', 'PT1H'), TIME_EXTRACT(TIMESTAMP '2015-09-12 01:02:03', 'DOW')"),
+              TIME_CEIL(TIMESTAMP '2015-09-12 01:02:03', 'PT1H'), TIME_EXTRACT(TIMESTAMP '2015-09-12 01:02:03', 'DOW')"
+        ),
         ["2012-01-01T00:00:00Z|2015-09-12T00:00:00Z|null|2015-09|2015-09-12T02:00:00Z|6"]
     );
     assert_eq!(
-        rows("SELECT COUNT(*) FROM wiki WHERE __time >= CURRENT_TIMESTAMP - INTERVAL '1' DAY AND TIME_IN_INTERVAL(__time, '2015-09-13/2015-09-14')"),
+        rows(
+            "SELECT COUNT(*) FROM wiki WHERE __time >= CURRENT_TIMESTAMP - INTERVAL '1' DAY AND TIME_IN_INTERVAL(__time, '2015-09-13/2015-09-14')"
+        ),
         ["3"]
     );
-    assert_eq!(rows("SELECT MILLIS_TO_TIMESTAMP(-100000000000000), TIMESTAMP_TO_MILLIS(TIMESTAMP '-1199-01-01 00:00:00') < 0"), ["-1199-02-15T14:13:20Z|true"]);
+    assert_eq!(
+        rows("SELECT MILLIS_TO_TIMESTAMP(-100000000000000), TIMESTAMP_TO_MILLIS(TIMESTAMP '-1199-01-01 00:00:00') < 0"),
+        ["-1199-02-15T14:13:20Z|true"]
+    );
 }
 
 #[test]
 fn text_behaves_as_in_druid() {
-    assert_eq!(rows("SELECT page FROM wiki WHERE page LIKE '%\\%' ORDER BY page"), Vec::<String>::new(), "a backslash is a character");
+    assert_eq!(
+        rows("SELECT page FROM wiki WHERE page LIKE '%\\%' ORDER BY page"),
+        ["100%_a\\b"],
+        "a backslash is a character"
+    );
     assert_eq!(rows("SELECT page FROM wiki WHERE page LIKE '%a\\b'"), ["100%_a\\b"]);
     assert_eq!(rows("SELECT page FROM wiki WHERE page LIKE '100!%!_%' ESCAPE '!'"), ["100%_a\\b"]);
-    assert_eq!(rows("SELECT CONCAT('a', 1, 'b'), CONCAT('a', NULL), 'x' || NULL, LENGTH('日本'), SUBSTRING('abc', 2, 1)"), ["a1b|null|null|2|b"]);
     assert_eq!(
-        rows("SELECT REGEXP_EXTRACT('ab12', '([a-z]+)(\\d+)', 2), REGEXP_REPLACE('aXbX', 'X', '$0y'), CONTAINS_STRING('abc', 'B'), \
-              ICONTAINS_STRING('abc', 'B'), PARSE_LONG('ff', 16), DECODE_BASE64_UTF8('aGVsbG8=')"),
+        rows("SELECT CONCAT('a', 1, 'b'), CONCAT('a', NULL), 'x' || NULL, LENGTH('日本'), SUBSTRING('abc', 2, 1)"),
+        ["a1b|null|null|2|b"]
+    );
+    assert_eq!(
+        rows(
+            "SELECT REGEXP_EXTRACT('ab12', '([a-z]+)(\\d+)', 2), REGEXP_REPLACE('aXbX', 'X', '$0y'), CONTAINS_STRING('abc', 'B'), \
+              ICONTAINS_STRING('abc', 'B'), PARSE_LONG('ff', 16), DECODE_BASE64_UTF8('aGVsbG8=')"
+        ),
         ["12|aXybXy|false|true|255|hello"]
     );
     assert_eq!(rows("SELECT U&'\\00F6', 'it''s', \"page\" FROM wiki WHERE \"page\" = 'Ärger'"), ["ö|it's|Ärger"]);
@@ -134,18 +261,24 @@ fn text_behaves_as_in_druid() {
 #[test]
 fn joins_subqueries_and_unions_work() {
     assert_eq!(
-        rows("WITH top AS (SELECT city, COUNT(*) AS c FROM wiki WHERE city IS NOT NULL GROUP BY city ORDER BY c DESC LIMIT 1) \
-              SELECT w.page, top.c FROM wiki w JOIN top ON w.city = top.city ORDER BY w.__time LIMIT 1"),
+        rows(
+            "WITH top AS (SELECT city, COUNT(*) AS c FROM wiki WHERE city IS NOT NULL GROUP BY city ORDER BY c DESC LIMIT 1) \
+              SELECT w.page, top.c FROM wiki w JOIN top ON w.city = top.city ORDER BY w.__time LIMIT 1"
+        ),
         ["Talk:Oz|3"]
     );
     assert_eq!(rows("SELECT COUNT(*) FROM wiki WHERE page IN (SELECT page FROM wiki WHERE added < 0)"), ["3"]);
-    assert_eq!(rows("SELECT 1 UNION ALL SELECT 2"), ["1", "2"]);
+    assert_eq!(rows("SELECT * FROM (SELECT 1 AS n UNION ALL SELECT 2) ORDER BY n"), ["1", "2"]);
     assert_eq!(
-        rows("SELECT city, GROUPING(city), COUNT(*) FROM wiki WHERE added = 10 GROUP BY GROUPING SETS ((city), ()) ORDER BY 2, 3 DESC"),
+        rows(
+            "SELECT city, GROUPING(city), COUNT(*) FROM wiki WHERE added = 10 GROUP BY GROUPING SETS ((city), ()) ORDER BY 2, 3 DESC"
+        ),
         ["Rome|0|2", "null|0|1", "null|1|3"]
     );
     assert_eq!(
-        rows("SELECT APPROX_COUNT_DISTINCT(city), COUNT(DISTINCT page) FILTER (WHERE added > 0), LATEST(city), EARLIEST(page) FROM wiki"),
+        rows(
+            "SELECT APPROX_COUNT_DISTINCT(city), COUNT(DISTINCT page) FILTER (WHERE added > 0), LATEST(city), EARLIEST(page) FROM wiki"
+        ),
         ["4|4|null|Talk:Oz"]
     );
     assert_eq!(rows("SELECT user FROM (SELECT page AS user FROM wiki) WHERE user = 'Ärger'"), ["Ärger"]);
@@ -210,21 +343,52 @@ fn errors_say_where_and_what_was_meant() {
         assert!(error.to_string().contains(message), "{sql}: {error}");
         assert!(error.hint().unwrap_or_default().contains(hint), "{sql}: {error:?}");
     };
-    check("SELECT nope FROM wiki", (1, 8, 1, 11), "Column 'nope' not found in any table (line [1], column [8])", "page");
-    check("SELECT\n  w.paeg\nFROM wiki w", (2, 3, 2, 8), "Column 'paeg' not found in table 'w'", "did you mean \"page\"?");
+    check(
+        "SELECT nope FROM wiki",
+        (1, 8, 1, 11),
+        "Column 'nope' not found in any table (line [1], column [8])",
+        "page",
+    );
+    check(
+        "SELECT\n  w.paeg\nFROM wiki w",
+        (2, 3, 2, 8),
+        "Column 'paeg' not found in table 'w'",
+        "did you mean \"page\"?",
+    );
     check("SELECT Page FROM wiki", (1, 8, 1, 11), "Column 'Page' not found", "did you mean \"page\"?");
-    check("SELECT * FROM wikki", (1, 15, 1, 19), "Object 'wikki' not found (line [1], column [15])", "did you mean \"wiki\"?");
+    check(
+        "SELECT * FROM wikki",
+        (1, 15, 1, 19),
+        "Object 'wikki' not found (line [1], column [15])",
+        "did you mean \"wiki\"?",
+    );
     check("SELECT * FROM sys.segments", (1, 15, 1, 26), "Object 'segments' not found within 'sys'", "");
     check("SELECT COUTN(*) FROM wiki", (1, 8, 1, 12), "No match found for function COUTN", "did you mean COUNT?");
-    check("SELECT page FRM wiki LIMIT", (1, 17, 1, 20), "Received an unexpected token [wiki] (line [1], column [17])", "");
+    check(
+        "SELECT page FRM wiki LIMIT",
+        (1, 17, 1, 20),
+        "Received an unexpected token [wiki] (line [1], column [17])",
+        "",
+    );
     check("SELECT 'open", (1, 8, 1, 8), "Lexical error at line 1, column 8", "quote");
     check("DROP TABLE wiki", (1, 1, 1, 4), "DROP statements are not supported", "first rows");
     check("INSERT INTO wiki SELECT 1", (1, 1, 1, 6), "INSERT statements are not supported", "push");
     check("SELECT 1; DROP TABLE wiki", (1, 9, 1, 9), "only one statement", "");
     check("SELECT TIMESTAMP 'yesterday'", (1, 18, 1, 28), "Illegal TIMESTAMP literal", "2015-09-12");
     check("SELECT added FROM wiki WHERE __time > 'soon'", (1, 39, 1, 44), "Illegal TIMESTAMP literal", "");
-    check("SELECT * FROM TABLE(EXTERN('a','b','c'))", (1, 15, 1, 15), "Table function", "");
-    for sql in ["", ";", "SELECT", "EXPLAIN SELECT 1", "SET x = ;SELECT 1", "COPY wiki TO 'x'", "SELECT __to_date(__time) FROM wiki"] {
+    check("SELECT * FROM TABLE(EXTERN('a','b','c'))", (1, 21, 1, 38), "Table function 'EXTERN' is not supported", "");
+    check("SELECT TIME_FLOOR(__time, 'P1X') FROM wiki", (1, 27, 1, 31), "P1X", "");
+    check("SELECT TIME_FORMAT(__time, 'yyyy', 'Mars') FROM wiki", (1, 36, 1, 41), "Mars", "");
+    check("SELECT page FROM wiki GROUP BY added", (1, 8, 1, 11), "page", "");
+    for sql in [
+        "",
+        ";",
+        "SELECT",
+        "EXPLAIN SELECT 1",
+        "SET x = ;SELECT 1",
+        "COPY wiki TO 'x'",
+        "SELECT __to_date(__time) FROM wiki",
+    ] {
         assert_eq!(failure(sql).kind(), ErrorKind::Invalid, "{sql}");
     }
 }
@@ -262,18 +426,27 @@ fn the_information_schema_is_made_of_ordinary_tables() {
         ["druid|empty|TABLE", "druid|wiki|TABLE"]
     );
     assert_eq!(
-        rows("SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE, JDBC_TYPE, COLUMN_DEFAULT = '' FROM INFORMATION_SCHEMA.COLUMNS \
-              WHERE TABLE_NAME = 'wiki' ORDER BY ORDINAL_POSITION LIMIT 3"),
+        rows(
+            "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE, JDBC_TYPE, COLUMN_DEFAULT = '' FROM INFORMATION_SCHEMA.COLUMNS \
+              WHERE TABLE_NAME = 'wiki' ORDER BY ORDINAL_POSITION LIMIT 3"
+        ),
         ["__time|TIMESTAMP|NO|93|true", "page|VARCHAR|YES|12|true", "city|VARCHAR|YES|12|true"]
     );
     assert_eq!(
-        rows("SELECT t.TABLE_NAME, COUNT(*) FROM INFORMATION_SCHEMA.TABLES t JOIN INFORMATION_SCHEMA.COLUMNS c \
-              ON t.TABLE_NAME = c.TABLE_NAME AND t.TABLE_SCHEMA = c.TABLE_SCHEMA GROUP BY 1 ORDER BY 2 DESC LIMIT 1"),
+        rows(
+            "SELECT t.TABLE_NAME, COUNT(*) FROM INFORMATION_SCHEMA.TABLES t JOIN INFORMATION_SCHEMA.COLUMNS c \
+              ON t.TABLE_NAME = c.TABLE_NAME AND t.TABLE_SCHEMA = c.TABLE_SCHEMA GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
+        ),
         ["COLUMNS|17"]
     );
-    assert_eq!(rows("SELECT SCHEMA_NAME FROM INFORMATION_SCHEMA.SCHEMATA ORDER BY 1"), ["INFORMATION_SCHEMA", "druid", "lookup", "sys"]);
     assert_eq!(
-        rows("SELECT ROUTINE_NAME, IS_AGGREGATOR FROM INFORMATION_SCHEMA.ROUTINES WHERE ROUTINE_NAME IN ('TIME_FLOOR', 'SUM', '__TO_DATE') ORDER BY 1"),
+        rows("SELECT SCHEMA_NAME FROM INFORMATION_SCHEMA.SCHEMATA ORDER BY 1"),
+        ["INFORMATION_SCHEMA", "druid", "lookup", "sys"]
+    );
+    assert_eq!(
+        rows(
+            "SELECT ROUTINE_NAME, IS_AGGREGATOR FROM INFORMATION_SCHEMA.ROUTINES WHERE ROUTINE_NAME IN ('TIME_FLOOR', 'SUM', '__TO_DATE') ORDER BY 1"
+        ),
         ["SUM|YES", "TIME_FLOOR|NO"]
     );
 }
@@ -286,10 +459,16 @@ fn a_plan_is_explained_in_three_texts() {
     assert_eq!(answer.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["PLAN", "RESOURCES", "ATTRIBUTES"]);
     let row = &answer.rows[0];
     assert!(row.contains("predicate=city = 'Rome'") && row.contains("FilterExec"), "{row}");
-    assert!(row.contains(r#"[{"name":"wiki","type":"DATASOURCE"}]"#) && row.ends_with(r#"{"statementType":"SELECT"}"#), "{row}");
+    assert!(
+        row.contains(r#"[{"name":"wiki","type":"DATASOURCE"}]"#) && row.ends_with(r#"{"statementType":"SELECT"}"#),
+        "{row}"
+    );
 }
 
+/// A nested-loop join that never gives a row.
 const ENDLESS: &str = "SELECT COUNT(*) FROM numbers a, numbers b, numbers c WHERE a.n + b.n + c.n < -1";
+/// Joins that give rows for ever.
+const OVERFLOWING: &str = "SELECT MAX(a.n % 7 + b.n % 11 + c.n % 13) FROM numbers a, numbers b, numbers c";
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -300,9 +479,13 @@ fn a_query_out_of_time_says_so_and_stops() {
     let engine = engine(numbers(50_000));
     let options = QueryOptions { timeout: Some(Duration::from_millis(300)), ..Default::default() };
     let started = Instant::now();
-    let error = answer(&engine, QueryRequest { options, ..QueryRequest::new("q", ENDLESS) }).expect_err("too long");
-    assert!(error.is_timeout() && error.kind() == ErrorKind::Cancelled, "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(20));
+    for sql in [ENDLESS, OVERFLOWING] {
+        let request = QueryRequest { options: options.clone(), ..QueryRequest::new("q", sql) };
+        let error = answer(&engine, request).expect_err("too long");
+        assert!(error.is_timeout() && error.kind() == ErrorKind::Cancelled, "{error:?}");
+    }
+    // Ending the runtime waits for its tasks, so this bounds the work that went on as well.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let error = answer(&engine, QueryRequest::new("q", format!("SET timeout = 200; {ENDLESS}"))).expect_err("too long");
     assert!(error.is_timeout(), "{error:?}");
     assert!(engine.running().is_empty());
@@ -354,7 +537,8 @@ fn memory_is_bounded() {
     let error = answer(
         &{
             let clock = std::sync::Arc::new(freshet_segment::clock::SystemClock::new());
-            let options = crate::EngineOptions { timeline: numbers(300_000), clock, memory_bytes_max: 100_000, threads: 2 };
+            let options =
+                crate::EngineOptions { timeline: numbers(300_000), clock, memory_bytes_max: 100_000, threads: 2 };
             crate::Engine::new(options).expect("an engine")
         },
         QueryRequest::new("q", "SELECT COUNT(*) FROM numbers a JOIN numbers b ON a.n = b.n"),

@@ -1,5 +1,9 @@
 //! From a logical plan's scan of a table to a fragment: which segments, which columns, which rows.
 
+pub(crate) mod interrupt;
 pub(crate) mod prune;
 pub(crate) mod pushdown;
 pub(crate) mod table;
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::ast::{Expr, Query};
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -22,6 +22,8 @@ pub(crate) const SQL_TOKENS_MAX: usize = 120_000;
 pub(crate) const SQL_DEPTH_MAX: usize = 400;
 /// Longest chain of AND and OR. These are rebalanced into a shallow tree, so more of them may pass.
 pub(crate) const SQL_LOGICAL_CHAIN_MAX: usize = 5_000;
+/// Most UNION, EXCEPT and INTERSECT: each is a level of the plan.
+pub(crate) const SQL_SET_OPERATIONS_MAX: usize = 100;
 /// Deepest nesting of brackets and prefixes that the parser follows.
 const PARSER_DEPTH_MAX: usize = 100;
 
@@ -81,8 +83,21 @@ impl Dialect for DruidDialect {
         true
     }
 
-    fn supports_numeric_literal_underscores(&self) -> bool {
-        false
+    /// sqlparser reads everything after IS DISTINCT FROM as its right side, `AND b = 1` included.
+    fn parse_infix(&self, parser: &mut Parser<'_>, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        let word = |n: usize, keyword: Keyword| matches!(&parser.peek_nth_token_ref(n).token, Token::Word(w) if w.keyword == keyword && w.quote_style.is_none());
+        let not = word(1, Keyword::NOT);
+        let after = 1 + usize::from(not);
+        if !(word(0, Keyword::IS) && word(after, Keyword::DISTINCT) && word(after + 1, Keyword::FROM)) {
+            return None;
+        }
+        (0..after + 2).for_each(|_| parser.advance_token());
+        let left = Box::new(expr.clone());
+        Some(
+            parser.parse_subexpr(precedence).map(Box::new).map(|right| {
+                if not { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+            }),
+        )
     }
 }
 
@@ -110,9 +125,10 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
     let mut settings = BTreeMap::new();
     let mut rest = tokens.as_slice();
     while rest.first().is_some_and(|t| is_word(t, "SET")) {
-        let end = rest.iter().position(|t| t.token == Token::SemiColon).ok_or_else(|| {
-            QueryError::at("SET must be followed by `;` and a query", position_of(rest.first()))
-        })?;
+        let end = rest
+            .iter()
+            .position(|t| t.token == Token::SemiColon)
+            .ok_or_else(|| QueryError::at("SET must be followed by `;` and a query", position_of(rest.first())))?;
         let (key, value) = setting(&rest[..end])?;
         settings.insert(key, value);
         rest = &rest[end + 1..];
@@ -128,9 +144,8 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
         rest = &rest[..rest.len() - 1];
     }
     refuse_other_statements(rest)?;
-    let mut parser = Parser::new(&DruidDialect)
-        .with_recursion_limit(PARSER_DEPTH_MAX)
-        .with_tokens_with_locations(rest.to_vec());
+    let mut parser =
+        Parser::new(&DruidDialect).with_recursion_limit(PARSER_DEPTH_MAX).with_tokens_with_locations(rest.to_vec());
     let query = parser.parse_query().map_err(|e| syntax_error(e, sql, rest))?;
     let next = parser.peek_token();
     match next.token {
@@ -173,16 +188,14 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
             end_line: e.location.line,
             end_column: e.location.column,
         };
-        let message =
-            format!("Lexical error at line {}, column {}.  Encountered: {}", at.line, at.column, e.message);
+        let message = format!("Lexical error at line {}, column {}.  Encountered: {}", at.line, at.column, e.message);
         QueryError::Invalid {
             message,
             position: Some(at),
             hint: Some("close every quote and comment; write a quote inside a text twice".to_owned()),
         }
     })?;
-    let tokens: Vec<_> =
-        tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF)).collect();
+    let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::EOF)).collect();
     if tokens.len() > SQL_TOKENS_MAX {
         return Err(QueryError::invalid(format!(
             "the SQL text has {} words and signs and at most {SQL_TOKENS_MAX} are taken",
@@ -202,6 +215,7 @@ fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
     }
     let mut levels = vec![Level::default()];
     let mut outer = 0usize;
+    let mut set_operations = 0usize;
     for token in tokens {
         let nested = levels.len() > 1;
         let Some(level) = levels.last_mut() else { break };
@@ -210,12 +224,10 @@ fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
                 outer += level.operators + 1;
                 levels.push(Level::default());
             }
-            Token::RParen | Token::RBracket | Token::RBrace => {
-                if nested {
-                    levels.pop();
-                    if let Some(level) = levels.last() {
-                        outer = outer.saturating_sub(level.operators + 1);
-                    }
+            Token::RParen | Token::RBracket | Token::RBrace if nested => {
+                levels.pop();
+                if let Some(level) = levels.last() {
+                    outer = outer.saturating_sub(level.operators + 1);
                 }
             }
             Token::Comma | Token::SemiColon => *level = Level::default(),
@@ -235,21 +247,56 @@ fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
                         outer = outer.saturating_sub(level.operators + 1);
                     }
                 }
-                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::GROUP | Keyword::ORDER
-                | Keyword::HAVING | Keyword::LIMIT | Keyword::WHEN | Keyword::THEN | Keyword::ELSE => *level = Level::default(),
-                Keyword::NOT | Keyword::IS | Keyword::LIKE | Keyword::BETWEEN | Keyword::IN
-                | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN | Keyword::ESCAPE => {
+                Keyword::SELECT
+                | Keyword::FROM
+                | Keyword::WHERE
+                | Keyword::GROUP
+                | Keyword::ORDER
+                | Keyword::HAVING
+                | Keyword::LIMIT
+                | Keyword::WHEN
+                | Keyword::THEN
+                | Keyword::ELSE => *level = Level::default(),
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => set_operations += 1,
+                Keyword::NOT
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::BETWEEN
+                | Keyword::IN
+                | Keyword::JOIN
+                | Keyword::ESCAPE => {
                     level.operators += 1;
                 }
                 _ => {}
             },
-            Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat | Token::Eq
-            | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq | Token::DoubleColon
-            | Token::Ampersand | Token::Pipe | Token::Caret | Token::Tilde | Token::ExclamationMark
- | Token::DoubleEq => level.operators += 1,
+            Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::Mod
+            | Token::StringConcat
+            | Token::Eq
+            | Token::Neq
+            | Token::Lt
+            | Token::Gt
+            | Token::LtEq
+            | Token::GtEq
+            | Token::DoubleColon
+            | Token::Ampersand
+            | Token::Pipe
+            | Token::Caret
+            | Token::Tilde
+            | Token::ExclamationMark
+            | Token::DoubleEq => level.operators += 1,
             _ => {}
         }
         let Some(level) = levels.last() else { break };
+        if set_operations > SQL_SET_OPERATIONS_MAX {
+            return Err(QueryError::at(
+                format!("more than {SQL_SET_OPERATIONS_MAX} UNION, EXCEPT and INTERSECT in one query"),
+                position_of(Some(token)),
+            ));
+        }
         if outer + level.operators > SQL_DEPTH_MAX || level.logical > SQL_LOGICAL_CHAIN_MAX {
             return Err(QueryError::at(
                 format!("the expression is nested or chained more than {SQL_DEPTH_MAX} deep"),
@@ -344,7 +391,8 @@ fn syntax_error(error: ParserError, sql: &str, tokens: &[TokenWithSpan]) -> Quer
         Some((text, place)) => (text.to_owned(), place.split_once(", Column: ")),
         None => (text, None),
     };
-    let place = place.and_then(|(line, column)| Some((line.trim().parse().ok()?, column.trim().parse().ok()?)))
+    let place = place
+        .and_then(|(line, column)| Some((line.trim().parse().ok()?, column.trim().parse().ok()?)))
         .filter(|(line, _): &(u64, u64)| *line > 0);
     let position = match place {
         Some((line, column)) => tokens

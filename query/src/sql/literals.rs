@@ -44,11 +44,7 @@ pub(super) fn null() -> Expr {
 
 pub(super) fn number(value: i64) -> Expr {
     let literal = Expr::Value(Value::Number(value.unsigned_abs().to_string(), false).with_empty_span());
-    if value < 0 {
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(literal) }
-    } else {
-        literal
-    }
+    if value < 0 { Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(literal) } } else { literal }
 }
 
 pub(super) fn nested(expr: Expr) -> Expr {
@@ -158,8 +154,9 @@ pub(super) fn unit_period(unit: &str) -> Option<&'static str> {
 /// `INTERVAL '1' DAY`, `'1 02:03' DAY TO MINUTE`, `'1-2' YEAR TO MONTH`.
 pub(super) fn read_interval(interval: &Interval) -> Result<Amount> {
     let bad = |why: &str| {
-        QueryError::invalid(format!("interval `{interval}` {why}"))
-            .with_hint(Some("write INTERVAL '1' DAY, INTERVAL '1 02:03' DAY TO MINUTE or INTERVAL '1-2' YEAR TO MONTH".to_owned()))
+        QueryError::invalid(format!("interval `{interval}` {why}")).with_hint(Some(
+            "write INTERVAL '1' DAY, INTERVAL '1 02:03' DAY TO MINUTE or INTERVAL '1-2' YEAR TO MONTH".to_owned(),
+        ))
     };
     let (value, _) = match interval.value.as_ref() {
         Expr::Value(v) => match &v.value {
@@ -288,7 +285,9 @@ pub(super) fn parameter(index: usize, parameter: &Parameter, zone: &Zone) -> Res
         }
         _ => {
             return Err(QueryError::invalid(format!("parameter {} has the unknown type {sql_type}", index + 1))
-                .with_hint(Some("types are VARCHAR, BIGINT, INTEGER, DOUBLE, FLOAT, BOOLEAN, TIMESTAMP, DATE".to_owned())));
+                .with_hint(Some(
+                    "types are VARCHAR, BIGINT, INTEGER, DOUBLE, FLOAT, BOOLEAN, TIMESTAMP, DATE".to_owned(),
+                )));
         }
     })
 }

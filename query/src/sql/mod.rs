@@ -71,3 +71,6 @@ pub(crate) fn prepare(
 
 /// Settings as plain values.
 pub(crate) type Settings = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, LimitClause, Offset, OffsetRows, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
-    SelectItem, SetExpr, UnaryOperator, Value, DataType,
+    DataType, Expr, GroupByExpr, Ident, LimitClause, Offset, OffsetRows, OrderByExpr, OrderByKind, OrderByOptions,
+    Query, Select, SelectItem, SetExpr, UnaryOperator, Value,
 };
 
 use crate::columns::SqlType;
@@ -63,7 +63,8 @@ pub(crate) fn name_output(query: &mut Query) -> OutputNames {
         let plan_name = match asked {
             // Beside a wildcard a name may come twice, unseen here.
             Some(name) if wildcard || used.contains(&name) => {
-                let hidden = (0..).map(|n| format!("{name}$dup{}", index + n)).find(|h| !used.contains(h)).unwrap_or_default();
+                let hidden =
+                    (0..).map(|n| format!("{name}$dup{}", index + n)).find(|h| !used.contains(h)).unwrap_or_default();
                 out.names.insert(hidden.clone(), OutputName::Given(name));
                 set_alias(item, &hidden);
                 hidden
@@ -156,7 +157,10 @@ fn refuse_clauses(query: &Query) -> Result<()> {
         "pipe operators"
     } else if query.with.as_ref().is_some_and(|w| w.recursive) {
         "WITH RECURSIVE"
-    } else if matches!(query.body.as_ref(), SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)) {
+    } else if matches!(
+        query.body.as_ref(),
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+    ) {
         "statements that change rows"
     } else {
         return Ok(());
@@ -183,7 +187,7 @@ fn tie_breakers(select: &Select, order: &[OrderByExpr]) -> Vec<Expr> {
             }
             let expr = match &key {
                 Key::Item(index) => number(i64::try_from(*index + 1).ok()?),
-                Key::Other(expr) => expr.clone(),
+                Key::Other(expr) => Expr::clone(expr),
             };
             added.push(key);
             Some(expr)
@@ -195,7 +199,7 @@ fn tie_breakers(select: &Select, order: &[OrderByExpr]) -> Vec<Expr> {
 #[derive(PartialEq)]
 enum Key {
     Item(usize),
-    Other(Expr),
+    Other(Box<Expr>),
 }
 
 fn key_of(expr: &Expr, select: &Select) -> Key {
@@ -213,7 +217,7 @@ fn key_of(expr: &Expr, select: &Select) -> Key {
         };
         alias || item_expr(item) == Some(expr)
     });
-    found.map_or_else(|| Key::Other(expr.clone()), Key::Item)
+    found.map_or_else(|| Key::Other(Box::new(expr.clone())), Key::Item)
 }
 
 fn first_select(body: &mut SetExpr) -> Option<&mut Select> {

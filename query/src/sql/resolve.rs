@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
-use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Query, Spanned, TableFactor, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Spanned, TableFactor, Visit, Visitor};
 
 use crate::error::{Position, QueryError, Result};
 use crate::sql::dialect::position_of_span;
@@ -36,8 +34,10 @@ impl Scope<'_> {
         let _ = query.visit(&mut names);
         let weight = weigh(query, &HashMap::new());
         if weight > RELATIONS_MAX {
-            return Err(QueryError::invalid(format!("the query mentions more than {RELATIONS_MAX} tables once WITH is written out"))
-                .with_hint(Some("split it into several queries".to_owned())));
+            return Err(QueryError::invalid(format!(
+                "the query mentions more than {RELATIONS_MAX} tables once WITH is written out"
+            ))
+            .with_hint(Some("split it into several queries".to_owned())));
         }
         let mut check = Check { scope: self, common: names.names, found: BTreeSet::new() };
         match query.visit(&mut check) {
@@ -97,10 +97,12 @@ impl Visitor for Check<'_> {
         let names = (self.scope.function_names)();
         let near = nearest(&name.to_ascii_uppercase(), names.iter().map(String::as_str));
         let message = format!("No match found for function {}", name.to_ascii_uppercase());
-        ControlFlow::Break(QueryError::at(message, position_of_span(function.name.span())).with_hint(Some(match near {
-            Some(near) => format!("did you mean {near}?"),
-            None => "INFORMATION_SCHEMA.ROUTINES lists the functions there are".to_owned(),
-        })))
+        ControlFlow::Break(QueryError::at(message, position_of_span(function.name.span())).with_hint(Some(
+            match near {
+                Some(near) => format!("did you mean {near}?"),
+                None => "INFORMATION_SCHEMA.ROUTINES lists the functions there are".to_owned(),
+            },
+        )))
     }
 }
 
@@ -204,7 +206,9 @@ pub(crate) fn planning_error(error: DataFusionError) -> QueryError {
     });
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => match schema_error.as_ref() {
-            SchemaError::FieldNotFound { field, valid_fields } => return unknown_column(field, valid_fields, diagnosed),
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                return unknown_column(field, valid_fields, diagnosed);
+            }
             SchemaError::AmbiguousReference { field } => {
                 let position = place_of(field).or(diagnosed);
                 return QueryError::at(format!("Column '{}' is ambiguous", field.name), position)
@@ -245,7 +249,8 @@ fn unknown_column(field: &Column, valid: &[Column], diagnosed: Option<Position>)
         Some(relation) => format!("table '{}'", relation.table()),
         None => "any table".to_owned(),
     };
-    QueryError::at(format!("Column '{}' not found in {place}", field.name), place_of(field).or(diagnosed)).with_hint(hint)
+    QueryError::at(format!("Column '{}' not found in {place}", field.name), place_of(field).or(diagnosed))
+        .with_hint(hint)
 }
 
 /// The planner's words without its own advice, which speaks of another product's settings.
@@ -262,4 +267,3 @@ pub(crate) fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str
         .filter(|(distance, c)| *distance <= (wanted.chars().count().max(c.chars().count()) / 3).max(1))
         .map(|(_, c)| c)
 }
-

@@ -11,11 +11,12 @@ use datafusion::sql::sqlparser::ast::{
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, ObjectName, OrderByExpr,
     OrderByOptions, Query, Select, Spanned, Value, VisitorMut,
 };
-use freshet_segment::time::{Interval, Timestamp, Zone};
+use freshet_segment::time::{Interval, Period, Timestamp, Zone};
 
 use crate::error::{QueryError, Result};
 use crate::request::Parameter;
 use crate::sql::dialect::position_of_span;
+use crate::sql::functions;
 use crate::sql::literals::{
     as_text, binary, call, date, field_name, function, instant, nested, null, number, parameter, read_instant,
     read_interval, text, unit_period, unit_span,
@@ -82,9 +83,13 @@ impl Rewriter<'_> {
             },
             Expr::TypedString(typed) => {
                 let span = typed.value.span;
-                let Some(literal) = typed.value.value.clone().into_string() else { return Ok(Expr::TypedString(typed)) };
+                let Some(literal) = typed.value.value.clone().into_string() else {
+                    return Ok(Expr::TypedString(typed));
+                };
                 match typed.data_type {
-                    DataType::Timestamp(..) | DataType::Datetime(_) => instant(read_instant(&literal, self.zone, span)?),
+                    DataType::Timestamp(..) | DataType::Datetime(_) => {
+                        instant(read_instant(&literal, self.zone, span)?)
+                    }
                     DataType::Date => date(read_instant(&literal, self.zone, span)?, self.zone),
                     _ => Expr::TypedString(typed),
                 }
@@ -124,7 +129,11 @@ impl Rewriter<'_> {
         let index = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).and_then(|n| n.checked_sub(1));
         let Some((index, value)) = index.and_then(|i| Some((i, self.parameters.get(i)?))) else {
             return Err(QueryError::at(
-                format!("parameter {} has no value: {} were given", name.trim_start_matches('$'), self.parameters.len()),
+                format!(
+                    "parameter {} has no value: {} were given",
+                    name.trim_start_matches('$'),
+                    self.parameters.len()
+                ),
                 position_of_span(span),
             ));
         };
@@ -163,16 +172,35 @@ impl Rewriter<'_> {
         format: Option<datafusion::sql::sqlparser::ast::CastFormat>,
     ) -> Expr {
         let data_type = match data_type {
-            DataType::Timestamp(..) | DataType::Datetime(_) => return call("__TO_TIMESTAMP", vec![expr, self.zone_text()]),
-            DataType::Date => return call("__TO_DATE", vec![expr, self.zone_text()]),
-            DataType::Varchar(_) | DataType::Char(_) | DataType::CharVarying(_) | DataType::CharacterVarying(_)
-            | DataType::Character(_) | DataType::Nvarchar(_) | DataType::Text | DataType::String(_) => {
-                return call("__TO_VARCHAR", vec![expr, self.zone_text()]);
+            DataType::Timestamp(..) | DataType::Datetime(_) => {
+                return call("__TO_TIMESTAMP", vec![expr, self.zone_text()]);
             }
-            DataType::Int(_) | DataType::Integer(_) | DataType::BigInt(_) | DataType::SmallInt(_) | DataType::TinyInt(_) => {
+            DataType::Date => return call("__TO_DATE", vec![expr, self.zone_text()]),
+            DataType::Varchar(_)
+            | DataType::Char(_)
+            | DataType::CharVarying(_)
+            | DataType::CharacterVarying(_)
+            | DataType::Character(_)
+            | DataType::Nvarchar(_)
+            | DataType::Text
+            | DataType::String(_) => {
+                return if matches!(&expr, Expr::Function(f) if single_name(&f.name) == Some("__TO_DATE")) {
+                    call("TIME_FORMAT", vec![expr, text("yyyy-MM-dd"), self.zone_text()])
+                } else {
+                    call("__TO_VARCHAR", vec![expr, self.zone_text()])
+                };
+            }
+            DataType::Int(_)
+            | DataType::Integer(_)
+            | DataType::BigInt(_)
+            | DataType::SmallInt(_)
+            | DataType::TinyInt(_) => {
                 return call("__TO_BIGINT", vec![expr]);
             }
-            DataType::Decimal(_) | DataType::Numeric(_) | DataType::Dec(_) | DataType::Double(_)
+            DataType::Decimal(_)
+            | DataType::Numeric(_)
+            | DataType::Dec(_)
+            | DataType::Double(_)
             | DataType::DoublePrecision => DataType::Double(ExactNumberInfo::None),
             DataType::Float(_) | DataType::Real => DataType::Real,
             other => other,
@@ -185,11 +213,19 @@ impl Rewriter<'_> {
             (BinaryOperator::Plus, Expr::Interval(interval), _) => {
                 self.shift(right, read_interval(interval)?.period(), 1)
             }
-            (BinaryOperator::Plus, _, Expr::Interval(interval)) => self.shift(left, read_interval(interval)?.period(), 1),
-            (BinaryOperator::Minus, _, Expr::Interval(interval)) => self.shift(left, read_interval(interval)?.period(), -1),
+            (BinaryOperator::Plus, _, Expr::Interval(interval)) => {
+                self.shift(left, read_interval(interval)?.period(), 1)
+            }
+            (BinaryOperator::Minus, _, Expr::Interval(interval)) => {
+                self.shift(left, read_interval(interval)?.period(), -1)
+            }
             (
-                BinaryOperator::Eq | BinaryOperator::NotEq | BinaryOperator::Lt | BinaryOperator::LtEq
-                | BinaryOperator::Gt | BinaryOperator::GtEq,
+                BinaryOperator::Eq
+                | BinaryOperator::NotEq
+                | BinaryOperator::Lt
+                | BinaryOperator::LtEq
+                | BinaryOperator::Gt
+                | BinaryOperator::GtEq,
                 ..,
             ) => {
                 let (left, right) = match (is_time(&left), is_time(&right)) {
@@ -230,6 +266,7 @@ impl Rewriter<'_> {
             _ => {}
         }
         let Some(args) = plain_args(&f) else { return Ok(Expr::Function(f)) };
+        check_literals(&name, &args)?;
         let count = args.len();
         let args = |positions: std::ops::Range<usize>| args[positions].to_vec();
         Ok(match name.as_str() {
@@ -256,7 +293,9 @@ impl Rewriter<'_> {
                 _ => return wrong(&format!("{name}(value [, pattern [, timezone]])")),
             },
             "TIME_IN_INTERVAL" => {
-                let Some([time, interval]) = exactly(&args(0..count)) else { return wrong("TIME_IN_INTERVAL(timestamp, 'start/end')") };
+                let Some([time, interval]) = exactly(&args(0..count)) else {
+                    return wrong("TIME_IN_INTERVAL(timestamp, 'start/end')");
+                };
                 let Some((literal, span)) = as_text(&interval) else {
                     return wrong("TIME_IN_INTERVAL(timestamp, 'start/end') with a literal interval");
                 };
@@ -268,22 +307,32 @@ impl Rewriter<'_> {
                 ))
             }
             "TIMESTAMPADD" => {
-                let Some([unit, step, time]) = exactly(&args(0..count)) else { return wrong("TIMESTAMPADD(unit, count, timestamp)") };
+                let Some([unit, step, time]) = exactly(&args(0..count)) else {
+                    return wrong("TIMESTAMPADD(unit, count, timestamp)");
+                };
                 let unit = unit_name(&unit);
                 let Some(amount) = unit.as_deref().and_then(unit_span) else {
-                    return wrong("TIMESTAMPADD(unit, count, timestamp) with one of SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR");
+                    return wrong(
+                        "TIMESTAMPADD(unit, count, timestamp) with one of SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR",
+                    );
                 };
                 call("TIME_SHIFT", vec![time, text(amount.period()), step, self.zone_text()])
             }
             "TIMESTAMPDIFF" => {
-                let Some([unit, from, to]) = exactly(&args(0..count)) else { return wrong("TIMESTAMPDIFF(unit, from, to)") };
+                let Some([unit, from, to]) = exactly(&args(0..count)) else {
+                    return wrong("TIMESTAMPDIFF(unit, from, to)");
+                };
                 let Some(unit) = unit_name(&unit).filter(|u| unit_span(u).is_some()) else {
-                    return wrong("TIMESTAMPDIFF(unit, from, to) with one of SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR");
+                    return wrong(
+                        "TIMESTAMPDIFF(unit, from, to) with one of SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR",
+                    );
                 };
                 call(&name, vec![text(unit), self.as_instant(from)?, self.as_instant(to)?, self.zone_text()])
             }
             "DATE_TRUNC" => {
-                let Some([unit, time]) = exactly(&args(0..count)) else { return wrong("DATE_TRUNC('unit', timestamp)") };
+                let Some([unit, time]) = exactly(&args(0..count)) else {
+                    return wrong("DATE_TRUNC('unit', timestamp)");
+                };
                 let Some((unit, span)) = as_text(&unit) else { return wrong("DATE_TRUNC('unit', timestamp)") };
                 if unit.to_ascii_uppercase().starts_with("MILLISECOND") {
                     return Ok(time);
@@ -294,7 +343,9 @@ impl Rewriter<'_> {
                 call("TIME_FLOOR", vec![time, text(period), null(), self.zone_text()])
             }
             // Exact answers are legal where Druid approximates.
-            "APPROX_COUNT_DISTINCT" | "APPROX_COUNT_DISTINCT_BUILTIN" | "APPROX_COUNT_DISTINCT_DS_HLL"
+            "APPROX_COUNT_DISTINCT"
+            | "APPROX_COUNT_DISTINCT_BUILTIN"
+            | "APPROX_COUNT_DISTINCT_DS_HLL"
             | "APPROX_COUNT_DISTINCT_DS_THETA" => {
                 if count == 0 {
                     return wrong(&format!("{name}(column)"));
@@ -324,7 +375,8 @@ impl Rewriter<'_> {
                 Expr::Function(f)
             }
             "LISTAGG" | "STRING_AGG" => {
-                let with_separator = if count == 1 { [args(0..1), vec![text(",")]].concat() } else { args(0..2.min(count)) };
+                let with_separator =
+                    if count == 1 { [args(0..1), vec![text(",")]].concat() } else { args(0..2.min(count)) };
                 replace(&mut f, "STRING_AGG", with_separator);
                 Expr::Function(f)
             }
@@ -332,7 +384,12 @@ impl Rewriter<'_> {
                 replace(&mut f, "ARRAY_AGG", args(0..1));
                 Expr::Function(f)
             }
-            "MOD" | "TEXTCAT" | "BITWISE_AND" | "BITWISE_OR" | "BITWISE_XOR" | "BITWISE_SHIFT_LEFT"
+            "MOD"
+            | "TEXTCAT"
+            | "BITWISE_AND"
+            | "BITWISE_OR"
+            | "BITWISE_XOR"
+            | "BITWISE_SHIFT_LEFT"
             | "BITWISE_SHIFT_RIGHT" => {
                 let Some([a, b]) = exactly(&args(0..count)) else { return wrong(&format!("{name}(x, y)")) };
                 let op = match name.as_str() {
@@ -363,6 +420,10 @@ impl Rewriter<'_> {
                 set_name(&mut f, "TRUNC");
                 Expr::Function(f)
             }
+            "VARIANCE" => {
+                set_name(&mut f, "VAR_SAMP");
+                Expr::Function(f)
+            }
             "STRLEN" | "CHAR_LENGTH" | "CHARACTER_LENGTH" => {
                 set_name(&mut f, "LENGTH");
                 Expr::Function(f)
@@ -380,9 +441,39 @@ impl Rewriter<'_> {
             Interval::new(Timestamp::parse_in(a, self.zone).ok()?, Timestamp::parse_in(b, self.zone).ok()?).ok()
         });
         parts.ok_or_else(|| {
-            QueryError::at(format!("`{literal}` is not an interval start/end with start before end"), position_of_span(span))
+            QueryError::at(
+                format!("`{literal}` is not an interval start/end with start before end"),
+                position_of_span(span),
+            )
         })
     }
+}
+
+/// Refuses literal periods, units, patterns and zones that mean nothing, here where their place is still known.
+fn check_literals(name: &str, args: &[Expr]) -> Result<()> {
+    let zone_at = match name {
+        "TIME_FLOOR" | "TIME_CEIL" | "TIME_SHIFT" => 3,
+        "TIME_EXTRACT" | "TIME_PARSE" | "TIME_FORMAT" => 2,
+        _ => return Ok(()),
+    };
+    for (index, arg) in args.iter().enumerate() {
+        let Some((literal, span)) = as_text(arg) else { continue };
+        let wrong = if index == zone_at {
+            literal.parse::<Zone>().err().map(|e| e.to_string())
+        } else if index != 1 {
+            None
+        } else {
+            match name {
+                "TIME_EXTRACT" => functions::check_unit(literal).err(),
+                "TIME_PARSE" | "TIME_FORMAT" => functions::check_pattern(literal).err(),
+                _ => literal.parse::<Period>().err().map(|e| e.to_string()),
+            }
+        };
+        if let Some(wrong) = wrong {
+            return Err(QueryError::at(format!("{name}: {wrong}"), position_of_span(span)));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the expression is surely a time.
@@ -394,7 +485,13 @@ fn is_time(expr: &Expr) -> bool {
         Expr::Function(f) => single_name(&f.name).is_some_and(|name| {
             matches!(
                 name.to_ascii_uppercase().as_str(),
-                "TIME_FLOOR" | "TIME_CEIL" | "TIME_SHIFT" | "TIME_PARSE" | "MILLIS_TO_TIMESTAMP" | "__TO_TIMESTAMP" | "__TO_DATE"
+                "TIME_FLOOR"
+                    | "TIME_CEIL"
+                    | "TIME_SHIFT"
+                    | "TIME_PARSE"
+                    | "MILLIS_TO_TIMESTAMP"
+                    | "__TO_TIMESTAMP"
+                    | "__TO_DATE"
             )
         }),
         _ => false,

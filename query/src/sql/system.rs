@@ -46,7 +46,7 @@ pub(crate) struct QueryCatalog {
 
 impl QueryCatalog {
     /// The tables that `reading` shows.
-    pub(crate) fn new(reading: Reading, routines: Arc<Vec<Routine>>, pushdown: bool) -> Arc<dyn CatalogProviderList> {
+    pub(crate) fn list(reading: Reading, routines: Arc<Vec<Routine>>, pushdown: bool) -> Arc<dyn CatalogProviderList> {
         Arc::new(CatalogList(Arc::new(Self { reading, routines, pushdown })))
     }
 }
@@ -216,8 +216,7 @@ fn tables(reading: &Reading) -> Rows {
     let row = |schema: &str, name: &str, kind: &str| -> Vec<Cell> {
         [CATALOG, schema, name, kind, "NO", "NO"].into_iter().map(Cell::from).collect()
     };
-    let mut cells: Vec<_> =
-        reading.table_names().map(|name| row(DEFAULT_SCHEMA, name.as_str(), "TABLE")).collect();
+    let mut cells: Vec<_> = reading.table_names().map(|name| row(DEFAULT_SCHEMA, name.as_str(), "TABLE")).collect();
     cells.extend(TABLE_NAMES.iter().map(|name| row(INFORMATION_SCHEMA, name, "SYSTEM_TABLE")));
     Rows { names: TABLES, longs: &[], cells }
 }

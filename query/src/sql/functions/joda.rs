@@ -8,7 +8,17 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike, Weekday};
 use freshet_segment::time::{Timestamp, Zone};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -99,7 +109,8 @@ impl Pattern {
                 Item::Text(wanted) => rest = rest.strip_prefix(wanted.as_str())?,
                 Item::Field(letter, width) => {
                     // Digits of the next field follow without a sign between: take exactly the pattern's width.
-                    let tight = matches!(self.items.get(index + 1), Some(Item::Field(next, _)) if !"aEzZ".contains(*next));
+                    let tight =
+                        matches!(self.items.get(index + 1), Some(Item::Field(next, _)) if !"aEzZ".contains(*next));
                     rest = fields.read(*letter, *width, tight, rest)?;
                 }
             }
@@ -135,7 +146,7 @@ fn format_field(out: &mut String, letter: char, width: usize, t: &NaiveDateTime,
         'H' => padded(i64::from(t.hour())),
         'k' => padded(if t.hour() == 0 { 24 } else { i64::from(t.hour()) }),
         'K' => padded(i64::from(t.hour() % 12)),
-        'h' => padded(if t.hour() % 12 == 0 { 12 } else { i64::from(t.hour() % 12) }),
+        'h' => padded(i64::from(t.hour12().1)),
         'm' => padded(i64::from(t.minute())),
         's' => padded(i64::from(t.second())),
         'S' => {
@@ -195,7 +206,11 @@ impl Fields {
                 let (value, after) = number(1, if width == 2 { 2 } else { 9 })?;
                 // Two digits are the century around 2000, as Joda's pivot.
                 let value = if width == 2 { if value < 70 { 2000 + value } else { 1900 + value } } else { value };
-                if letter == 'x' { self.week_year = Some(value) } else { self.year = Some(value) }
+                if letter == 'x' {
+                    self.week_year = Some(value)
+                } else {
+                    self.year = Some(value)
+                }
                 rest = after;
             }
             'M' if width >= 3 => {
@@ -308,13 +323,16 @@ mod tests {
     #[test]
     fn common_patterns_print_and_read_back() {
         let t = Timestamp::parse("2015-09-12T14:06:58.071Z").expect("an instant");
-        let print = |pattern: &str, zone: &Zone| Pattern::new(pattern).expect("a pattern").format(t, zone).expect("a year");
+        let print =
+            |pattern: &str, zone: &Zone| Pattern::new(pattern).expect("a pattern").format(t, zone).expect("a year");
         assert_eq!(print("yyyy-MM-dd HH:mm:ss.SSS", &Zone::Utc), "2015-09-12 14:06:58.071");
         assert_eq!(print("dd/MM/yy hh:mm a", &Zone::Utc), "12/09/15 02:06 PM");
         assert_eq!(print("EEE, d MMM yyyy", &Zone::Utc), "Sat, 12 Sep 2015");
         assert_eq!(print("EEEE 'o''clock' H", &zone("America/Los_Angeles")), "Saturday o'clock 7");
         assert_eq!(print("xxxx-'W'ww-e ZZ", &zone("America/Los_Angeles")), "2015-W37-6 -07:00");
-        for pattern in ["yyyy-MM-dd'T'HH:mm:ss.SSSZ", "yyyyMMddHHmmssSSS", "MMMM d, yyyy h:mm:ss.SSS a", "yyyy-DDD HH:mm:ss.SSS"] {
+        for pattern in
+            ["yyyy-MM-dd'T'HH:mm:ss.SSSZ", "yyyyMMddHHmmssSSS", "MMMM d, yyyy h:mm:ss.SSS a", "yyyy-DDD HH:mm:ss.SSS"]
+        {
             let compiled = Pattern::new(pattern).expect("a pattern");
             let text = compiled.format(t, &Zone::Utc).expect("a year");
             assert_eq!(compiled.parse(&text, &Zone::Utc), Some(t), "{pattern}: {text}");

@@ -54,6 +54,16 @@ pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
+/// Whether a date-time pattern has a meaning.
+pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
+    joda::Pattern::new(pattern).map(|_| ())
+}
+
+/// Whether a unit of TIME_EXTRACT has a meaning.
+pub(crate) fn check_unit(unit: &str) -> Result<(), String> {
+    time::extractor(unit).map(|_| ())
+}
+
 /// Names that the dialect understands and writes in other words, with their signatures.
 pub(crate) const REWRITTEN: &[(&str, bool, &str)] = &[
     ("TIME_IN_INTERVAL", false, "TIME_IN_INTERVAL(timestamp, interval)"),
@@ -61,6 +71,7 @@ pub(crate) const REWRITTEN: &[(&str, bool, &str)] = &[
     ("CURRENT_TIMESTAMP", false, "CURRENT_TIMESTAMP"),
     ("LOCALTIMESTAMP", false, "LOCALTIMESTAMP"),
     ("CURRENT_DATE", false, "CURRENT_DATE"),
+    ("VARIANCE", true, "VARIANCE(x)"),
     ("MOD", false, "MOD(x, y)"),
     ("DIV", false, "DIV(x, y)"),
     ("SAFE_DIVIDE", false, "SAFE_DIVIDE(x, y)"),
@@ -152,7 +163,11 @@ impl ScalarUDFImpl for DruidFunction {
         let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if scalar { 1 } else { args.number_rows };
         let array = (self.definition.invoke)(self.definition.name, &args.args, rows)?;
-        if scalar { ScalarValue::try_from_array(&array, 0).map(ColumnarValue::Scalar) } else { Ok(ColumnarValue::Array(array)) }
+        if scalar {
+            ScalarValue::try_from_array(&array, 0).map(ColumnarValue::Scalar)
+        } else {
+            Ok(ColumnarValue::Array(array))
+        }
     }
 }
 

@@ -23,13 +23,62 @@ fn long_type() -> DataType {
 }
 
 pub(super) const DEFINITIONS: &[Definition] = &[
-    Definition { name: "CONTAINS_STRING", coerce: two_texts, returns: boolean_type, date: false, identity: false, invoke: contains },
-    Definition { name: "ICONTAINS_STRING", coerce: two_texts, returns: boolean_type, date: false, identity: false, invoke: contains },
-    Definition { name: "REGEXP_EXTRACT", coerce: regexp_extract_types, returns: text_type, date: false, identity: false, invoke: regexp_extract },
-    Definition { name: "REGEXP_LIKE", coerce: two_texts, returns: boolean_type, date: false, identity: false, invoke: regexp_like },
-    Definition { name: "REGEXP_REPLACE", coerce: three_texts, returns: text_type, date: false, identity: false, invoke: regexp_replace },
-    Definition { name: "PARSE_LONG", coerce: parse_long_types, returns: long_type, date: false, identity: false, invoke: parse_long },
-    Definition { name: "DECODE_BASE64_UTF8", coerce: one_text, returns: text_type, date: false, identity: false, invoke: decode_base64 },
+    Definition {
+        name: "CONTAINS_STRING",
+        coerce: two_texts,
+        returns: boolean_type,
+        date: false,
+        identity: false,
+        invoke: contains,
+    },
+    Definition {
+        name: "ICONTAINS_STRING",
+        coerce: two_texts,
+        returns: boolean_type,
+        date: false,
+        identity: false,
+        invoke: contains,
+    },
+    Definition {
+        name: "REGEXP_EXTRACT",
+        coerce: regexp_extract_types,
+        returns: text_type,
+        date: false,
+        identity: false,
+        invoke: regexp_extract,
+    },
+    Definition {
+        name: "REGEXP_LIKE",
+        coerce: two_texts,
+        returns: boolean_type,
+        date: false,
+        identity: false,
+        invoke: regexp_like,
+    },
+    Definition {
+        name: "REGEXP_REPLACE",
+        coerce: three_texts,
+        returns: text_type,
+        date: false,
+        identity: false,
+        invoke: regexp_replace,
+    },
+    Definition {
+        name: "PARSE_LONG",
+        coerce: parse_long_types,
+        returns: long_type,
+        date: false,
+        identity: false,
+        invoke: parse_long,
+    },
+    Definition {
+        name: "DECODE_BASE64_UTF8",
+        coerce: one_text,
+        returns: text_type,
+        date: false,
+        identity: false,
+        invoke: decode_base64,
+    },
 ];
 
 fn all_text(types: &[DataType]) -> Vec<DataType> {
@@ -67,7 +116,8 @@ fn contains(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRe
     let fold = |t: &str| if ignore_case { t.to_lowercase() } else { t.to_owned() };
     let values = texts(args, 0, rows)?;
     let wanted = texts(args, 1, rows)?;
-    let constant = matches!(args.get(1), Some(ColumnarValue::Scalar(_))).then(|| wanted.iter().next().flatten().map(fold));
+    let constant =
+        matches!(args.get(1), Some(ColumnarValue::Scalar(_))).then(|| wanted.iter().next().flatten().map(fold));
     let out: BooleanArray = values
         .iter()
         .zip(wanted.iter())
@@ -95,8 +145,7 @@ fn pattern(name: &str, args: &[ColumnarValue]) -> DfResult<Option<regex::Regex>>
 
 fn regexp_like(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
     let pattern = pattern(name, args)?;
-    let out: BooleanArray =
-        texts(args, 0, rows)?.iter().map(|v| Some(pattern.as_ref()?.is_match(v?))).collect();
+    let out: BooleanArray = texts(args, 0, rows)?.iter().map(|v| Some(pattern.as_ref()?.is_match(v?))).collect();
     Ok(Arc::new(out))
 }
 
@@ -110,10 +159,8 @@ fn regexp_extract(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<A
         Some(_) => return exec_err!("argument 3 of {name} must be a literal number from 0"),
     };
     let values = texts(args, 0, rows)?;
-    let out: StringViewArray = values
-        .iter()
-        .map(|v| pattern.as_ref()?.captures(v?)?.get(group).map(|m| m.as_str()))
-        .collect();
+    let out: StringViewArray =
+        values.iter().map(|v| pattern.as_ref()?.captures(v?)?.get(group).map(|m| m.as_str())).collect();
     Ok(Arc::new(out))
 }
 

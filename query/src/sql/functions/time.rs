@@ -25,25 +25,122 @@ fn text_type() -> DataType {
 }
 
 pub(super) const DEFINITIONS: &[Definition] = &[
-    Definition { name: "TIME_FLOOR", coerce: bucket_types, returns: timestamp_type, date: false, identity: false, invoke: time_floor },
-    Definition { name: "TIME_CEIL", coerce: bucket_types, returns: timestamp_type, date: false, identity: false, invoke: time_floor },
-    Definition { name: "TIME_SHIFT", coerce: shift_types, returns: timestamp_type, date: false, identity: false, invoke: time_shift },
-    Definition { name: "TIME_EXTRACT", coerce: time_and_texts, returns: long_type, date: false, identity: false, invoke: time_extract },
-    Definition { name: "TIME_PARSE", coerce: texts_only, returns: timestamp_type, date: false, identity: false, invoke: time_parse },
-    Definition { name: "TIME_FORMAT", coerce: time_and_texts, returns: text_type, date: false, identity: false, invoke: time_format },
-    Definition { name: "TIMESTAMPDIFF", coerce: difference_types, returns: long_type, date: false, identity: false, invoke: difference },
-    Definition { name: "MILLIS_TO_TIMESTAMP", coerce: one_long, returns: timestamp_type, date: false, identity: false, invoke: from_millis },
-    Definition { name: "TIMESTAMP_TO_MILLIS", coerce: one_time, returns: long_type, date: false, identity: false, invoke: to_millis },
-    Definition { name: "__TO_TIMESTAMP", coerce: anything, returns: timestamp_type, date: false, identity: true, invoke: to_timestamp },
-    Definition { name: "__TO_DATE", coerce: anything, returns: timestamp_type, date: true, identity: false, invoke: to_date },
-    Definition { name: "__TO_VARCHAR", coerce: anything, returns: text_type, date: false, identity: true, invoke: to_varchar },
-    Definition { name: "__TO_BIGINT", coerce: anything, returns: long_type, date: false, identity: true, invoke: to_bigint },
+    Definition {
+        name: "TIME_FLOOR",
+        coerce: bucket_types,
+        returns: timestamp_type,
+        date: false,
+        identity: false,
+        invoke: time_floor,
+    },
+    Definition {
+        name: "TIME_CEIL",
+        coerce: bucket_types,
+        returns: timestamp_type,
+        date: false,
+        identity: false,
+        invoke: time_floor,
+    },
+    Definition {
+        name: "TIME_SHIFT",
+        coerce: shift_types,
+        returns: timestamp_type,
+        date: false,
+        identity: false,
+        invoke: time_shift,
+    },
+    Definition {
+        name: "TIME_EXTRACT",
+        coerce: time_and_texts,
+        returns: long_type,
+        date: false,
+        identity: false,
+        invoke: time_extract,
+    },
+    Definition {
+        name: "TIME_PARSE",
+        coerce: texts_only,
+        returns: timestamp_type,
+        date: false,
+        identity: false,
+        invoke: time_parse,
+    },
+    Definition {
+        name: "TIME_FORMAT",
+        coerce: time_and_texts,
+        returns: text_type,
+        date: false,
+        identity: false,
+        invoke: time_format,
+    },
+    Definition {
+        name: "TIMESTAMPDIFF",
+        coerce: difference_types,
+        returns: long_type,
+        date: false,
+        identity: false,
+        invoke: difference,
+    },
+    Definition {
+        name: "MILLIS_TO_TIMESTAMP",
+        coerce: one_long,
+        returns: timestamp_type,
+        date: false,
+        identity: false,
+        invoke: from_millis,
+    },
+    Definition {
+        name: "TIMESTAMP_TO_MILLIS",
+        coerce: one_time,
+        returns: long_type,
+        date: false,
+        identity: false,
+        invoke: to_millis,
+    },
+    Definition {
+        name: "__TO_TIMESTAMP",
+        coerce: anything,
+        returns: timestamp_type,
+        date: false,
+        identity: true,
+        invoke: to_timestamp,
+    },
+    Definition {
+        name: "__TO_DATE",
+        coerce: anything,
+        returns: timestamp_type,
+        date: true,
+        identity: false,
+        invoke: to_date,
+    },
+    Definition {
+        name: "__TO_VARCHAR",
+        coerce: anything,
+        returns: text_type,
+        date: false,
+        identity: true,
+        invoke: to_varchar,
+    },
+    Definition {
+        name: "__TO_BIGINT",
+        coerce: anything,
+        returns: long_type,
+        date: false,
+        identity: true,
+        invoke: to_bigint,
+    },
 ];
 
 fn time_type(name: &str, given: &DataType) -> DfResult<DataType> {
     match given {
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null | DataType::Int64
-        | DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => Ok(timestamp_type()),
+        DataType::Timestamp(..)
+        | DataType::Date32
+        | DataType::Date64
+        | DataType::Null
+        | DataType::Int64
+        | DataType::Utf8
+        | DataType::Utf8View
+        | DataType::LargeUtf8 => Ok(timestamp_type()),
         other => plan_err!("{name} takes a TIMESTAMP, not {other}"),
     }
 }
@@ -140,7 +237,13 @@ fn time_floor(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<Array
 }
 
 /// Buckets of a slice; slots of null rows hold anything.
-pub(super) fn floor_slice(times: &[i64], period: &Period, zone: &Zone, origin: Option<Timestamp>, ceil: bool) -> Vec<i64> {
+pub(super) fn floor_slice(
+    times: &[i64],
+    period: &Period,
+    zone: &Zone,
+    origin: Option<Timestamp>,
+    ceil: bool,
+) -> Vec<i64> {
     // Exact lengths in UTC need no calendar at all.
     if let (0, 0, width, true) = (period.months, period.days, period.millis, zone.is_utc()) {
         let base = origin.map_or(0, Timestamp::as_millis).rem_euclid(width);
@@ -198,14 +301,14 @@ fn time_shift(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<Array
     Ok(utc(out))
 }
 
-fn time_extract(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
-    let Some(unit) = literal(name, args, 1)? else { return Ok(Arc::new(Int64Array::new_null(rows))) };
+/// One number of a local time.
+type Extract = fn(&NaiveDateTime) -> i64;
+
+/// What TIME_EXTRACT takes out of a local time; nothing for EPOCH, which needs none.
+pub(super) fn extractor(unit: &str) -> Result<Option<Extract>, String> {
     let unit = unit.to_ascii_uppercase();
-    let extract: fn(&NaiveDateTime) -> i64 = match unit.trim_end_matches('S') {
-        "EPOCH" => {
-            let out: Int64Array = times(args, 0, rows)?.iter().map(|t| t.map(|t| t.div_euclid(1000))).collect();
-            return Ok(Arc::new(out));
-        }
+    Ok(Some(match unit.trim_end_matches('S') {
+        "EPOCH" => return Ok(None),
         "MILLISECOND" => |t| i64::from(t.and_utc().timestamp_subsec_millis()),
         "SECOND" => |t| i64::from(t.second()),
         "MINUTE" => |t| i64::from(t.minute()),
@@ -222,14 +325,24 @@ fn time_extract(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<Arr
         "CENTURY" => |t| (i64::from(t.year()) - 1).div_euclid(100) + 1,
         "MILLENNIUM" => |t| (i64::from(t.year()) - 1).div_euclid(1000) + 1,
         _ => {
-            return exec_err!(
-                "{name}: `{unit}` is none of EPOCH, MILLISECOND, SECOND, MINUTE, HOUR, DAY, DOW, ISODOW, DOY, WEEK, MONTH, \
+            return Err(format!(
+                "`{unit}` is none of EPOCH, MILLISECOND, SECOND, MINUTE, HOUR, DAY, DOW, ISODOW, DOY, WEEK, MONTH, \
                  QUARTER, YEAR, ISOYEAR, DECADE, CENTURY, MILLENNIUM"
-            );
+            ));
         }
+    }))
+}
+
+fn time_extract(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
+    let Some(unit) = literal(name, args, 1)? else { return Ok(Arc::new(Int64Array::new_null(rows))) };
+    let times = times(args, 0, rows)?;
+    let extract = extractor(&unit).map_err(|e| DataFusionError::Execution(format!("{name}: {e}")))?;
+    let Some(extract) = extract else {
+        let out: Int64Array = times.iter().map(|t| t.map(|t| t.div_euclid(1000))).collect();
+        return Ok(Arc::new(out));
     };
     let zone = zone(name, args, 2)?;
-    let out: Int64Array = times(args, 0, rows)?
+    let out: Int64Array = times
         .iter()
         .map(|t| {
             let t = Timestamp::from_millis(t?);
@@ -297,7 +410,11 @@ fn difference(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<Array
         .zip(to.iter())
         .map(|(from, to)| {
             let (from, to) = (from?, to?);
-            if months == 0 { Some(to.checked_sub(from)? / millis) } else { months_between(from, to, &zone).map(|m| m / months) }
+            if months == 0 {
+                Some(to.checked_sub(from)? / millis)
+            } else {
+                months_between(from, to, &zone).map(|m| m / months)
+            }
         })
         .collect();
     Ok(Arc::new(out))
@@ -306,7 +423,8 @@ fn difference(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<Array
 fn months_between(from: i64, to: i64, zone: &Zone) -> Option<i64> {
     let (a, b) = (Timestamp::from_millis(from), Timestamp::from_millis(to));
     let (start, end) = (local(a, zone.offset_ms_at(a))?, local(b, zone.offset_ms_at(b))?);
-    let mut months = (i64::from(end.year()) - i64::from(start.year())) * 12 + i64::from(end.month()) - i64::from(start.month());
+    let mut months =
+        (i64::from(end.year()) - i64::from(start.year())) * 12 + i64::from(end.month()) - i64::from(start.month());
     let rest = |t: &NaiveDateTime| (t.day(), t.time());
     if months > 0 && rest(&end) < rest(&start) {
         months -= 1;
@@ -339,7 +457,9 @@ fn to_timestamp(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<Arr
                 .collect();
             Ok(utc(out))
         }
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null => Ok(utc(times(args, 0, rows)?)),
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Null => {
+            Ok(utc(times(args, 0, rows)?))
+        }
         _ => {
             let numbers = to_bigint(name, args, rows)?;
             Ok(utc(numbers.as_primitive::<Int64Type>().reinterpret_cast::<TimestampMillisecondType>()))
@@ -394,8 +514,70 @@ fn to_bigint(_: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef>
 }
 
 fn whole(number: f64) -> Option<i64> {
-    // 2^63 as a double; NaN fails both comparisons.
+    // 2^63 as a double; NaN is in no range.
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-    (number >= -LIMIT && number < LIMIT).then_some(number.trunc() as i64)
+    (-LIMIT..LIMIT).contains(&number).then_some(number.trunc() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn at(text: &str) -> i64 {
+        Timestamp::parse(text).expect("a time").as_millis()
+    }
+
+    fn floor(time: &str, period: &str, zone: &str) -> String {
+        let floored =
+            floor_slice(&[at(time)], &period.parse().expect("a period"), &zone.parse().expect("a zone"), None, false);
+        Timestamp::from_millis(floored[0]).to_iso()
+    }
+
+    #[test]
+    fn remembering_the_last_bucket_changes_nothing() {
+        let zones = ["UTC", "America/Los_Angeles", "Europe/Zurich", "Australia/Lord_Howe", "Asia/Kathmandu", "-03:30"];
+        let periods =
+            ["PT1S", "PT5M", "PT1H", "PT6H", "P1D", "P3D", "P1W", "P1M", "P3M", "P1Y", "P100Y", "PT7H", "P1M1D"];
+        // Through both changes of clocks of a year, there and back, in uneven steps.
+        let mut times: Vec<i64> = (0..1500).map(|i| at("2015-01-01") + i * (5 * HOUR + 1_234_567)).collect();
+        times.extend((0..1500).map(|i| at("2015-11-03") - i * 197_003));
+        times.extend([at("-4999-03-01"), at("4999-12-31T23:59:59.999Z"), at("1969-12-31T23:59:59.999Z"), 0, -1]);
+        for zone in zones {
+            let zone: Zone = zone.parse().expect("a zone");
+            for period in periods {
+                let period: Period = period.parse().expect("a period");
+                for origin in [None, Some(Timestamp::from_millis(at("2015-01-07T05:30:00")))] {
+                    let floors = floor_slice(&times, &period, &zone, origin, false);
+                    let ceils = floor_slice(&times, &period, &zone, origin, true);
+                    for ((t, floor), ceil) in times.iter().zip(floors).zip(ceils) {
+                        let t = Timestamp::from_millis(*t);
+                        let expected =
+                            (period.floor(t, &zone, origin).as_millis(), period.ceil(t, &zone, origin).as_millis());
+                        assert_eq!((floor, ceil), expected, "{t} {period} {zone} {origin:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn buckets_follow_local_days_weeks_and_quarters() {
+        // Clocks go forward on 2015-03-08 and back on 2015-11-01.
+        let la = "America/Los_Angeles";
+        assert_eq!(floor("2015-03-09T06:59:59Z", "P1D", la), "2015-03-08T08:00:00.000Z");
+        assert_eq!(floor("2015-03-09T07:00:00Z", "P1D", la), "2015-03-09T07:00:00.000Z");
+        assert_eq!(floor("2015-11-02T07:59:59Z", "P1D", la), "2015-11-01T07:00:00.000Z");
+        assert_eq!(
+            floor("2015-11-01T09:30:00Z", "PT1H", la),
+            "2015-11-01T09:00:00.000Z",
+            "the repeated hour is another"
+        );
+        assert_eq!(floor("2015-09-13T12:00:00Z", "P1W", "UTC"), "2015-09-07T00:00:00.000Z", "weeks begin on Monday");
+        assert_eq!(floor("2015-09-12T12:00:00Z", "P3M", "UTC"), "2015-07-01T00:00:00.000Z");
+        assert_eq!(floor("-4321-06-15T00:00:00Z", "P1Y", "UTC"), "-4321-01-01T00:00:00.000Z");
+        assert_eq!(floor("4321-06-15T00:00:00Z", "P1M", "UTC"), "+4321-06-01T00:00:00.000Z".trim_start_matches('+'));
+    }
 }
