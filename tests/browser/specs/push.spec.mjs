@@ -30,11 +30,11 @@ test("a bad file and a bad spec are refused in the server's words", async () => 
   await page.locator("textarea").fill('{"type":');
   await page.getByText(/Not JSON yet/).waitFor();
   assert.equal(await page.getByRole("button", { name: "Start", exact: true }).isDisabled(), true);
-  await page.locator("textarea").fill('{"type":"kafka","spec":{"dataSchema":{"dataSource":"x","timestampSpec":{"column":"t"}},"ioConfig":{"topic":"x"}}}');
+  await page.locator("textarea").fill('{"type":"kafka","spec":{"dataSchema":{"dataSource":"x","timestampSpec":{"column":"t"},"granularitySpec":{"rollup":false}},"ioConfig":{"topic":"x","inputFormat":{"type":"json"}}}}');
   await page.getByRole("button", { name: "Start", exact: true }).click();
   const refused = page.getByRole("dialog").getByRole("alert");
   await refused.waitFor();
-  assert.match(await refused.innerText(), /bootstrap|inputFormat|consumerProperties/);
+  assert.match(await refused.innerText(), /bootstrap\.servers|consumerProperties/);
   await picture(page, "push-bad-spec");
 });
 
@@ -154,4 +154,19 @@ test("the keyboard alone can filter, exclude and read a table", async () => {
   await until("and excluded", async () => (await exactStat(page, "events")) === 20);
   await page.keyboard.press("t");
   await page.getByRole("region", { name: "Measures over time, as a table" }).waitFor();
+});
+
+test("the example spec is accepted, and a broker that is down is named within seconds", async () => {
+  const { page } = await openPage(browser, server);
+  await page.goto(`${server.url}/ui/welcome`);
+  await page.getByRole("button", { name: /Druid supervisor spec/ }).click();
+  await page.getByRole("button", { name: "Start from an example" }).click();
+  const text = page.locator("textarea");
+  await text.fill((await text.inputValue()).replace("127.0.0.1:9092", "127.0.0.1:1").replace('"dataSource": "events"', '"dataSource": "orders"'));
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByText(/Explore opens with the first row of orders/).waitFor();
+  await page.getByText(/cannot be reached/).waitFor({ timeout: 15_000 });
+  await picture(page, "push-broker-down");
+  const ended = await fetch(`${server.url}/druid/indexer/v1/supervisor/orders/terminate`, { method: "POST", headers: { "Content-Type": "application/json" } });
+  assert.equal(ended.status, 200);
 });

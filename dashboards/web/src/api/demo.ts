@@ -3,6 +3,8 @@ import { request } from "./http";
 
 export type Demo = { running: boolean; table: string; rate: number; seed: number; sent: number; rejected: number; backfilled: boolean };
 
+/** The name is part of the demo, so that it can be known before the demo runs. */
+export const DEMO_TABLE = "demo";
 export const RATE_DEFAULT = 200;
 export const RATE_MAX = 100_000;
 

@@ -1,7 +1,7 @@
 // Kafka supervisors, through Druid's own door: `/druid/indexer/v1/supervisor`.
 import { request } from "./http";
 
-export type SupervisorStatus = { id: string; payload: { state?: string; detailedState?: string; aggregateLag?: number; recentErrors?: { errorMessage?: string; message?: string; timestamp?: string }[] } };
+export type SupervisorStatus = { id: string; payload: { state?: string; detailedState?: string; aggregateLag?: number; cause?: string | null; nextRetry?: string | null; recentErrors?: { errorMessage?: string; message?: string; timestamp?: string }[] } };
 
 export function submitSupervisor(spec: string): Promise<{ id: string }> {
   return request("/druid/indexer/v1/supervisor", { method: "POST", body: spec });

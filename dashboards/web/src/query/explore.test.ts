@@ -31,6 +31,7 @@ describe("the address", () => {
         measures: fc.uniqueArray(text.filter((key) => key !== ""), { maxLength: 6 }),
         filters: fc.array(filter, { maxLength: 3 }),
         live: fc.boolean(),
+        asTable: fc.boolean(),
         zone: fc.constantFrom("local" as const, "UTC" as const),
       }),
       (state) => {

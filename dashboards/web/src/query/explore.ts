@@ -10,6 +10,8 @@ export type ExploreState = {
   measures: readonly string[];
   filters: readonly Filter[];
   live: boolean;
+  /** Numbers as text instead of charts and bars. */
+  asTable: boolean;
   zone: Zone;
 };
 
@@ -23,6 +25,7 @@ export function exploreHref(state: Partial<ExploreState> & { table: string }): s
   if (state.measures !== undefined && state.measures.length > 0) search.set("m", state.measures.map(encodeURIComponent).join(","));
   if (state.filters !== undefined && state.filters.length > 0) search.set("f", encodeFilters(state.filters));
   if (state.live === false) search.set("live", "0");
+  if (state.asTable === true) search.set("view", "table");
   if (state.zone === "UTC") search.set("tz", "UTC");
   const text = search.toString();
   return `/explore/${encodeURIComponent(state.table)}${text === "" ? "" : `?${text}`}`;
@@ -39,6 +42,7 @@ export function parseExplore(table: string, search: string): ExploreState {
     measures: [...new Set(measures)].slice(0, MEASURES_MAX),
     filters: decodeFilters(parameters.get("f") ?? ""),
     live: parameters.get("live") !== "0",
+    asTable: parameters.get("view") === "table",
     zone: parameters.get("tz") === "UTC" ? "UTC" : "local",
   };
 }

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "react";
 import { fetchDemo, RATE_DEFAULT, RATE_MAX, startDemo, stopDemo, type Demo } from "../../api/demo";
 import { asApiError, type ApiError } from "../../api/errors";
+import { live } from "../../api/live";
 import { navigate } from "../../app/router";
 import { Button } from "../../kit/Button";
 import { Dialog } from "../../kit/Dialog";
@@ -20,7 +21,7 @@ export function DemoBar({ table }: { table: string }) {
   useEffect(() => {
     const abort = new AbortController();
     const load = () => {
-      if (!document.hidden) fetchDemo(abort.signal).then(setDemo, () => undefined);
+      if (!document.hidden && live.status.kind === "live") fetchDemo(abort.signal).then(setDemo, () => undefined);
     };
     load();
     const timer = setInterval(load, REFRESH_MS);

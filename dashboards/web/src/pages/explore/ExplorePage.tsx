@@ -75,7 +75,8 @@ export function ExplorePage({ table, search, features }: Props) {
 type ExploreProps = { state: ExploreState; table: Table; columns: readonly Column[]; features: Partial<Features>; go: (change: Partial<ExploreState>, how?: { zoom?: boolean; replace?: boolean }) => void };
 
 function Explore({ state, table, columns, features, go }: ExploreProps) {
-  const [asTable, setAsTable] = useState(false);
+  const { asTable } = state;
+  const turn = () => go({ asTable: !asTable }, { replace: true });
   const [shownSql, setShownSql] = useState<ShownSql>();
   const [totals, setTotals] = useState<{ rows: number; values: ReadonlyMap<string, number> }>();
   const [box, width] = useWidth();
@@ -142,7 +143,7 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
   const move = (direction: -1 | 1) => go({ range: shift(view(), direction) });
   useKeys({
     ".": () => go({ live: !state.live }, { replace: true }),
-    t: () => setAsTable(!asTable),
+    t: turn,
     z: back,
     "[": () => move(-1),
     "]": () => move(1),
@@ -182,7 +183,7 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
         ) : (
           <Charts
             series={series.current} measures={measures} totals={totals?.values} zone={state.zone} view={view} gliding={follows} known={known} asTable={asTable} bucketMs={bucketMs}
-            onZoom={zoom} onBack={back} onTable={() => setAsTable(!asTable)} onSql={() => setShownSql({ title: "Measures over time", query: forSeries, span: view(), bucketMs, zone: state.zone })}
+            onZoom={zoom} onBack={back} onTable={turn} onSql={() => setShownSql({ title: "Measures over time", query: forSeries, span: view(), bucketMs, zone: state.zone })}
           />
         )}
       </div>
@@ -191,7 +192,7 @@ function Explore({ state, table, columns, features, go }: ExploreProps) {
           {dimensions.map((column) => (
             <Leaderboard
               key={column.name} base={base as Omit<QuerySpec, "sql" | "params">} column={column} columns={columns} measures={measures} filters={filters} once={!state.live} asTable={asTable}
-              onPick={onPick} onTable={() => setAsTable(!asTable)} onSql={(query) => setShownSql({ title: `Leaders of ${column.name}`, query, span: view(), bucketMs: undefined, zone: state.zone })}
+              onPick={onPick} onTable={turn} onSql={(query) => setShownSql({ title: `Leaders of ${column.name}`, query, span: view(), bucketMs: undefined, zone: state.zone })}
             />
           ))}
         </div>
@@ -223,8 +224,8 @@ function useColumns(table: string, exists: boolean): { columns: readonly Column[
       const again = (pause: number) => {
         if (!abort.signal.aborted) timer = setTimeout(load, pause);
       };
-      if (document.hidden) {
-        again(COLUMNS_REFRESH_MS);
+      if (document.hidden || live.status.kind !== "live") {
+        again(1_000);
         return;
       }
       fetchColumns(table, abort.signal).then((next) => {

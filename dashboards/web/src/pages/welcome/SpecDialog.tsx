@@ -9,6 +9,7 @@ import { Dialog } from "../../kit/Dialog";
 import { ErrorStrip } from "../../kit/Strip";
 import { exploreHref } from "../../query/explore";
 import { rangeOfNewest } from "../../query/range";
+import { formatDuration } from "../../viz/format";
 import styles from "./welcome.module.css";
 
 const EXAMPLE = `{
@@ -17,7 +18,8 @@ const EXAMPLE = `{
     "dataSchema": {
       "dataSource": "events",
       "timestampSpec": { "column": "time", "format": "auto" },
-      "dimensionsSpec": { "useSchemaDiscovery": true }
+      "dimensionsSpec": { "useSchemaDiscovery": true },
+      "granularitySpec": { "segmentGranularity": "DAY", "rollup": false }
     },
     "ioConfig": {
       "topic": "events",
@@ -66,7 +68,10 @@ export function SpecDialog({ tables, onClose }: Props) {
     return () => clearInterval(timer);
   }, [id]);
 
-  const trouble = status?.payload.recentErrors?.at(-1);
+  const payload = status?.payload;
+  const newest = payload?.recentErrors?.at(-1);
+  const trouble = payload?.cause ?? newest?.errorMessage ?? newest?.message;
+  const pause = payload?.nextRetry == null ? undefined : Date.parse(payload.nextRetry) - Date.now();
   return (
     <Dialog title="Druid supervisor spec" open wide onClose={onClose}>
       {running === undefined ? (
@@ -82,8 +87,8 @@ export function SpecDialog({ tables, onClose }: Props) {
         </>
       ) : (
         <div role="status" className={styles.follow}>
-          <p><strong>{running.id}</strong> is {(status?.payload.detailedState ?? status?.payload.state ?? "starting").toLowerCase().replaceAll("_", " ")}. Explore opens with the first row of {running.table}.</p>
-          {trouble !== undefined && <p className={styles.wrong}>{trouble.errorMessage ?? trouble.message}</p>}
+          <p><strong>{running.id}</strong> is {(payload?.detailedState ?? payload?.state ?? "starting").toLowerCase().replaceAll("_", " ")}. Explore opens with the first row of {running.table}.</p>
+          {trouble !== undefined && <p className={styles.wrong}>{trouble}{pause !== undefined && pause > 0 && `; next try in ${formatDuration(pause)}`}</p>}
           {error !== undefined && <ErrorStrip error={error} />}
           <div className={styles.dialogFoot}><Button onPress={() => setRunning(undefined)}>Change the spec</Button></div>
         </div>

@@ -1,7 +1,7 @@
 // Welcome: the ways data gets in. Whichever is taken, the page moves to Explore by itself when the first rows are there.
 import { useEffect, useRef, useState, type DragEvent } from "react";
 import type { Capabilities } from "../../api/capabilities";
-import { RATE_DEFAULT, startDemo } from "../../api/demo";
+import { DEMO_TABLE, RATE_DEFAULT, startDemo } from "../../api/demo";
 import { asApiError, type ApiError } from "../../api/errors";
 import { useTables } from "../../api/hooks";
 import { pushFile, tableNameOf, type Pushed } from "../../api/push";
@@ -41,7 +41,9 @@ export function WelcomePage({ capabilities }: { capabilities: Capabilities | und
     // Rows that someone else sends count only while there is nothing else to look at.
     return started.current?.size === 0;
   });
-  const goal = arrived === undefined ? undefined : exploreHref({ table: arrived.name, range: rangeOfNewest(extentOf(arrived), Date.now()) });
+  // The demo writes its history first: its newest row is old for a moment only.
+  const isDemo = arrived?.name === DEMO_TABLE && features.demo === true;
+  const goal = arrived === undefined ? undefined : exploreHref(isDemo ? { table: arrived.name } : { table: arrived.name, range: rangeOfNewest(extentOf(arrived), Date.now()) });
   useEffect(() => {
     if (goal !== undefined && !pasting) navigate(goal);
   }, [goal, pasting]);
