@@ -38,6 +38,8 @@ mod context;
 mod engine;
 pub mod error;
 mod fragment;
+#[cfg(test)]
+mod known_answers;
 mod plan;
 mod request;
 mod scan;

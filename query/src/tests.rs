@@ -329,7 +329,11 @@ fn a_limit_without_an_order_gives_exactly_so_many_rows() {
         );
     }
     assert_eq!(rows("SELECT page FROM wiki WHERE city = 'Rome' LIMIT 2").len(), 2, "of three");
-    assert_eq!(rows("SELECT page FROM wiki WHERE UPPER(city) = 'ROME' LIMIT 3").len(), 3, "of four, by a residual filter");
+    assert_eq!(
+        rows("SELECT page FROM wiki WHERE UPPER(city) = 'ROME' LIMIT 3").len(),
+        3,
+        "of four, by a residual filter"
+    );
     assert_eq!(rows("SELECT page FROM wiki LIMIT 5 OFFSET 6").len(), 2);
     assert_eq!(rows("SELECT a.page FROM wiki a, wiki b LIMIT 11").len(), 11);
 }
