@@ -3,7 +3,7 @@
 //! Behind a trait because there are several: in memory for tests and simulation, and databases. What every implementation
 //! owes: each call is one transaction; a table's number is never given twice, a dropped name made again gets a new one;
 //! leased partition numbers start at 1 and are never given twice within a table; a schema only widens. The tests of
-//! [`suite`] run over each.
+//! `suite` run over each.
 
 mod memory;
 
