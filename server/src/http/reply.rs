@@ -13,9 +13,13 @@ use freshet_query::error::QueryError;
 use freshet_segment::error::{ErrorKind, SegmentError};
 use serde_json::{Map, Value, json};
 
-/// A refusal or failure on its way to the client.
+/// A refusal or failure on its way to the client. Boxed: it travels as the rare half of many results.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Details>);
+
+/// What a [`Problem`] says.
+#[derive(Debug, Clone)]
+pub struct Details {
     /// HTTP status.
     pub status: StatusCode,
     /// Druid's `error`: `druidException`, or the old text of a runtime failure.
@@ -44,9 +48,22 @@ pub struct Problem {
     pub retry: bool,
 }
 
+impl std::ops::Deref for Problem {
+    type Target = Details;
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
 impl Problem {
     fn new(status: StatusCode, code: &'static str, category: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             status,
             error: Cow::Borrowed("druidException"),
             code,
@@ -60,7 +77,7 @@ impl Problem {
             retry_after_s: None,
             short: false,
             retry: false,
-        }
+        }))
     }
 
     /// 400: the request breaks a rule.

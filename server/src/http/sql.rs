@@ -77,7 +77,7 @@ async fn answer(node: &Arc<Node>, request: Request, query_id: &mut String) -> Re
     let pieces = answer.into_stream().map(|piece| {
         piece.map_err(|problem| {
             tracing::info!(reason = problem.message, "an answer was cut short");
-            std::io::Error::other(problem.message)
+            std::io::Error::other(problem.message.clone())
         })
     });
     let mut response = Body::from_stream(pieces).into_response();
@@ -182,7 +182,7 @@ fn understand(body: SqlBody, query_id: &mut String, timeout: Duration) -> Result
                 .hint("send {\"type\": \"VARCHAR\", \"value\": null} for a null")),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let options = QueryOptions { zone: zone.clone(), timeout, outer_limit, ..QueryOptions::default() };
+    let options = QueryOptions { zone, timeout, outer_limit, ..QueryOptions::default() };
     let shape = Shape {
         header,
         types: body.types_header.unwrap_or(false),

@@ -61,7 +61,7 @@ fn refusal(pointer: &str, value: Value) -> (String, String, String) {
     spec.pointer_mut(parent).unwrap().as_object_mut().unwrap().insert(key.to_owned(), value);
     let problem = read(&spec).expect_err(pointer);
     assert_eq!(problem.status.as_u16(), 400, "{pointer}");
-    (problem.at.unwrap_or_default(), problem.message, problem.hint.unwrap_or_default())
+    (problem.at.clone().unwrap_or_default(), problem.message.clone(), problem.hint.clone().unwrap_or_default())
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn framing_is_druids() {
     ];
     for (format, empty, row) in cases {
         assert_eq!(encode(shape(format, false, false, false), &columns, &[]), empty, "{format:?}");
-        assert_eq!(encode(shape(format, false, false, false), &columns, &[one.clone()]), row, "{format:?}");
+        assert_eq!(encode(shape(format, false, false, false), &columns, std::slice::from_ref(&one)), row, "{format:?}");
     }
     let headers = [
         (Format::Object, true, true, "[{\"a\":{\"type\":\"LONG\",\"sqlType\":\"BIGINT\"}},{\"a\":1}]\n"),
@@ -71,7 +71,7 @@ fn framing_is_druids() {
         (Format::Csv, true, false, "a\nLONG\n1\n\n"),
     ];
     for (format, types, sql_types, text) in headers {
-        assert_eq!(encode(shape(format, true, types, sql_types), &columns, &[one.clone()]), text);
+        assert_eq!(encode(shape(format, true, types, sql_types), &columns, std::slice::from_ref(&one)), text);
     }
     assert_eq!(encode(shape(Format::Object, true, false, false), &columns, &[]), "[{\"a\":null}]\n");
     assert_eq!(encode(shape(Format::Csv, true, false, false), &columns, &[]), "a\n\n");

@@ -198,7 +198,7 @@ impl Wanted {
             query_id: format!("live-{}", uuid::Uuid::new_v4()),
             sql,
             parameters: self.parameters.clone(),
-            options: QueryOptions { zone: self.zone.clone(), timeout: Some(timeout), ..QueryOptions::default() },
+            options: QueryOptions { zone: self.zone, timeout: Some(timeout), ..QueryOptions::default() },
         }
     }
 
