@@ -25,6 +25,8 @@ pub const RATE_MAX: u32 = 100_000;
 const HISTORY_MS: i64 = 15 * 60_000;
 /// History has at most so many events a second, or it would take minutes to send at high rates.
 const HISTORY_RATE_MAX: u32 = 200;
+/// History that ends this close to now has caught up.
+const CAUGHT_UP_MS: i64 = 1_000;
 /// Events in one request.
 const BATCH_MAX: usize = 4_000;
 /// How often live events are sent.
@@ -151,9 +153,11 @@ impl Sender {
         let started = self.clock.now().as_millis();
         let mut events = Events::new(self.shared.lock().seed, started - HISTORY_MS);
         let mut next_tick = Instant::now();
+        let mut history = true;
         while !self.stop.is_cancelled() {
-            let history = events.made_until() < started;
             let now = self.clock.now().as_millis();
+            // Sending the history takes time too; it ends when it has caught up, so that no hole lies before the live part.
+            history &= events.made_until() < now - CAUGHT_UP_MS;
             let rate = self.shared.lock().rate;
             if !history {
                 self.shared.lock().backfilled = true;
@@ -163,9 +167,9 @@ impl Sender {
                 // Time goes on without events.
                 events.skip_to(now);
             }
-            let (until, rate) = if history { (started, rate.min(HISTORY_RATE_MAX)) } else { (now, rate) };
+            let rate = if history { rate.min(HISTORY_RATE_MAX) } else { rate };
             let mut body = String::new();
-            let count = events.write(until, rate, BATCH_MAX, &mut body);
+            let count = events.write(now, rate, BATCH_MAX, &mut body);
             if count > 0 {
                 self.push(&client, body, count).await;
             }
