@@ -52,6 +52,8 @@ const DEFAULTS: &[(&str, &str)] = &[
 pub struct KafkaSource {
     consumer: BaseConsumer,
     topic: String,
+    /// For people: the brokers of the spec.
+    brokers: String,
     assigned: bool,
 }
 
@@ -79,7 +81,8 @@ impl KafkaSource {
             config.set(*name, *value);
         }
         let consumer = config.create().map_err(|error| SourceError::Lost(config_error(&error)))?;
-        Ok(Self { consumer, topic: spec.topic.clone(), assigned: false })
+        let brokers = spec.properties.get("bootstrap.servers").cloned().unwrap_or_default();
+        Ok(Self { consumer, topic: spec.topic.clone(), brokers, assigned: false })
     }
 
     fn lost(&self, doing: &str, error: &KafkaError) -> SourceError {
@@ -87,7 +90,7 @@ impl KafkaSource {
             Some(code) => code.to_string(),
             None => error.to_string(),
         };
-        SourceError::Lost(format!("topic `{}` cannot be reached ({doing}): {cause}", self.topic))
+        SourceError::Lost(format!("topic `{}` cannot be reached at {} ({doing}): {cause}", self.topic, self.brokers))
     }
 }
 
