@@ -45,7 +45,10 @@ fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> String {
 fn an_address_other_than_loopback_is_refused() {
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8888"] {
         let text = refused(&["--listen", listen], &[]);
-        assert!(text.contains("loopback"), "says why: {text}");
+        assert!(
+            text.contains(listen) && text.contains("login") && text.contains("127.0.0.1"),
+            "says why, and what to do: {text}"
+        );
     }
 }
 
@@ -80,7 +83,7 @@ fn unknown_keys_of_the_file_are_refused_and_the_nearest_is_named() {
 #[test]
 fn bad_values_are_refused() {
     for arguments in
-        [["--listen", "nonsense"], ["--listen", "127.0.0.1:99999"], ["--seed", "-1x"], ["--data-dir", "/proc/none"]]
+        [["--listen", "nonsense"], ["--listen", "127.0.0.1:99999"], ["--seed", "1x"], ["--data-dir", "/proc/none"]]
     {
         let text = refused(&arguments, &[]);
         assert!(
@@ -147,9 +150,12 @@ fn version_help_and_start_say_what_there_is() {
         assert!(help.contains(word), "{word} in {help}");
     }
     let server = Server::start(&[]);
-    let log = server.log();
-    assert!(log.contains(&server.address()), "says where: {log}");
-    assert!(log.contains("memory"), "says that rows live in memory only: {log}");
+    // It answers before it has said all of it.
+    wait::until("the lines at the start", || {
+        let log = server.log();
+        let told = log.contains(&server.address()) && log.contains("in memory only");
+        if told { Ok(()) } else { Err(format!("where it listens, and that rows live in memory only, in: {log}")) }
+    });
 }
 
 // --- sub-commands ----------------------------------------------------------------------------------------------------------
@@ -395,13 +401,23 @@ fn the_page_is_served_with_its_policy() {
     let policy = page.header("content-security-policy").unwrap_or_default();
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
-    assert_eq!(server.get("/ui/explore/some/table").bytes, page.bytes, "paths of the page are the page");
+    // But for the nonce, which is another each time.
+    let plain = |text: String| {
+        let (before, rest) = text.split_once("nonce=\"").expect("the page has a nonce");
+        let (nonce, after) = rest.split_once('"').expect("the page has a nonce");
+        assert!(nonce.len() >= 16, "{nonce}");
+        format!("{before}{after}")
+    };
+    let inner = server.get("/ui/explore/some/table");
+    assert_eq!(plain(inner.text()), plain(page.text()), "paths of the page are the page");
     for link in page.text().split('"').filter(|part| part.contains("assets/")) {
         let path =
             if link.starts_with('/') { link.to_owned() } else { format!("/ui/{}", link.trim_start_matches("./")) };
         assert_eq!(server.get(&path).status, 200, "{link}");
     }
-    assert!(server.get("/ui/assets/none.js").status == 404 || server.get("/ui/assets/none.js").bytes == page.bytes);
+    assert!(
+        server.get("/ui/assets/none.js").status == 404 || server.get("/ui/assets/none.js").text().contains("<html")
+    );
 }
 
 #[test]
@@ -440,7 +456,7 @@ fn the_demo_flag_starts_it_and_the_seed_decides_the_events() {
             if state["backfilled"] == true { Ok(()) } else { Err(state.to_string()) }
         });
         assert_eq!(server.get("/api/v1/demo").expect(200)["seed"].to_string(), seed);
-        let columns = server.rows("SELECT COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'demo' ORDER BY ORDINAL_POSITION");
+        let columns = server.rows("SELECT COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'demo' ORDER BY COLUMN_NAME");
         assert!(columns.as_array().unwrap().len() > 5, "{columns}");
         columns
     };

@@ -264,6 +264,19 @@ impl Server {
         Ok(Answer { status, headers, bytes })
     }
 
+    /// Sends a body above its limit, which must be answered with 413. The server answers and closes before all is sent; a client
+    /// that still writes may see the broken connection and not the answer.
+    #[track_caller]
+    pub fn expect_too_large(&self, request: RequestBuilder) {
+        match self.try_send(request) {
+            Ok(answer) => drop(answer.expect_error(413)),
+            Err(error) => assert!(
+                ["BrokenPipe", "ConnectionReset", "IncompleteMessage"].iter().any(|kind| error.contains(kind)),
+                "{error}"
+            ),
+        }
+    }
+
     /// A client for requests of one's own shape.
     #[must_use]
     pub fn client(&self) -> &Client {
