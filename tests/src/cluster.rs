@@ -153,6 +153,9 @@ impl Server {
             .timeout(REQUEST_DEADLINE)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            // A connection for each request: after an answer that came before the whole body was sent the server closes, and the next
+            // request on that connection would meet its end.
+            .pool_max_idle_per_host(0)
             .build()
             .expect("a client without special settings");
         let server = Self { child, flags, port, folder, client };
