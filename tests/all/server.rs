@@ -450,7 +450,7 @@ fn the_demo_fills_its_table_and_stops() {
 #[test]
 fn the_demo_flag_starts_it_and_the_seed_decides_the_events() {
     let history = |seed: &str| {
-        let server = Server::start(&["--demo", "--seed", seed]);
+        let server = Server::start(&["--demo", "--seed", seed, "--demo-rate", "20"]);
         wait::until("the history", || {
             let state = server.get("/api/v1/demo").expect(200);
             if state["backfilled"] == true { Ok(()) } else { Err(state.to_string()) }
