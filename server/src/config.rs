@@ -80,11 +80,11 @@ pub struct Flags {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub demo: bool,
     /// Seed of the demo stream [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Events per second of the demo stream, 0 to 100000 [default: 200]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demo_rate: Option<u32>,
     /// Serve the page from this folder rather than from the binary
@@ -251,8 +251,8 @@ impl Config {
         })?;
         if !address.ip().is_loopback() {
             return Err(ServerError::Config(format!(
-                "listen is {address}, which other machines can reach, and this version has no login yet: anyone there could read, \
-                 change and drop every table; listen on 127.0.0.1:{port}, and reach it from elsewhere through a tunnel, for \
+                "listen is {address}, which is not a loopback address: other machines can reach it, and this version has no login \
+                 yet, so anyone there could read, change and drop every table; listen on 127.0.0.1:{port}, and reach it from elsewhere through a tunnel, for \
                  example `ssh -L {port}:127.0.0.1:{port} this-machine`",
                 port = address.port()
             )));

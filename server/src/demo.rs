@@ -1,5 +1,5 @@
 //! The demo stream: events of [`events`], pushed through the public HTTP API, so that a demo shows nothing that a user could not
-//! do. It begins with a quarter of an hour of history and then goes on live.
+//! do. A quarter of an hour of history comes first, with live events in between its batches so that the page moves at once.
 //!
 //! One task sends; state and wishes meet in a mutex that is held for a few lines. When the server answers slower than events are
 //! made, the stream falls behind by at most [`BEHIND_MS_MAX`] and leaves out the rest, rather than piling up.
@@ -25,8 +25,8 @@ pub const RATE_MAX: u32 = 100_000;
 const HISTORY_MS: i64 = 15 * 60_000;
 /// History has at most so many events a second, or it would take minutes to send at high rates.
 const HISTORY_RATE_MAX: u32 = 200;
-/// History that ends this close to now has caught up.
-const CAUGHT_UP_MS: i64 = 1_000;
+/// Added to the seed for live events.
+const LIVE_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Events in one request.
 const BATCH_MAX: usize = 4_000;
 /// How often live events are sent.
@@ -151,37 +151,43 @@ impl Sender {
             }
         };
         let started = self.clock.now().as_millis();
-        let mut events = Events::new(self.shared.lock().seed, started - HISTORY_MS);
+        let seed = self.shared.lock().seed;
+        let mut past = Events::new(seed, started - HISTORY_MS);
+        // Streams of their own, so that the past is the same whenever live events come in between.
+        let mut live = Events::new(seed.wrapping_add(LIVE_SEED), started);
         let mut next_tick = Instant::now();
-        let mut history = true;
         while !self.stop.is_cancelled() {
             let now = self.clock.now().as_millis();
-            // Sending the history takes time too; it ends when it has caught up, so that no hole lies before the live part.
-            history &= events.made_until() < now - CAUGHT_UP_MS;
             let rate = self.shared.lock().rate;
-            if !history {
-                self.shared.lock().backfilled = true;
-                events.skip_to(now - BEHIND_MS_MAX);
+            live.skip_to(if rate == 0 { now } else { now - BEHIND_MS_MAX });
+            let due = Instant::now() >= next_tick;
+            let more = due && self.send(&client, &mut live, now, rate).await == BATCH_MAX;
+            if due && !more {
+                next_tick = (next_tick + TICK).max(Instant::now());
             }
-            if rate == 0 {
-                // Time goes on without events.
-                events.skip_to(now);
-            }
-            let rate = if history { rate.min(HISTORY_RATE_MAX) } else { rate };
-            let mut body = String::new();
-            let count = events.write(now, rate, BATCH_MAX, &mut body);
-            if count > 0 {
-                self.push(&client, body, count).await;
-            }
-            if count == BATCH_MAX || history {
+            if past.made_until() < started && rate > 0 {
+                // Live events come first at every turn: the page moves while its past fills.
+                self.send(&client, &mut past, started, rate.min(HISTORY_RATE_MAX)).await;
                 continue;
             }
-            next_tick = (next_tick + TICK).max(Instant::now());
-            tokio::select! {
-                () = tokio::time::sleep_until(next_tick.into()) => {}
-                () = self.stop.cancelled() => {}
+            self.shared.lock().backfilled = true;
+            if !more {
+                tokio::select! {
+                    () = tokio::time::sleep_until(next_tick.into()) => {}
+                    () = self.stop.cancelled() => {}
+                }
             }
         }
+    }
+
+    /// Makes and sends the next batch, and says how many events it had.
+    async fn send(&self, client: &reqwest::Client, events: &mut Events, until: i64, rate: u32) -> usize {
+        let mut body = String::new();
+        let count = events.write(until, rate, BATCH_MAX, &mut body);
+        if count > 0 {
+            self.push(client, body, count).await;
+        }
+        count
     }
 
     /// Sends one batch, again as long as the server asks to come back later.

@@ -10,6 +10,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::{any, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::node::Node;
 
@@ -37,6 +38,8 @@ pub fn router(node: &Arc<Node>) -> Router {
         .method_not_allowed_fallback(guard::unknown_method)
         // Every body is read by `body`, which has a limit for each kind.
         .layer(DefaultBodyLimit::disable())
+        // Leaves alone what is packed already, as the page's files are. Fast rather than small: it runs on the sockets' threads.
+        .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(Arc::clone(node), guard::check))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(from_fn_with_state(Arc::clone(node), guard::request))

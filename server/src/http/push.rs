@@ -58,7 +58,8 @@ pub async fn push(
         .rejected
         .iter()
         .take(ERRORS_LISTED_MAX)
-        .map(|row| json!({"row": row.row, "at": row.at, "reason": row.reason, "hint": row.hint}))
+        // People count rows from 1.
+        .map(|row| json!({"row": row.row + 1, "at": row.at, "reason": row.reason, "hint": row.hint}))
         .collect();
     Ok(Json(json!({
         "table": table,

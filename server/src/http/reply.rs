@@ -264,6 +264,20 @@ impl From<IngestError> for Problem {
         if let Some(after) = error.retry_after() {
             problem.retry_after_s = Some(u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
         }
+        // People count rows from 1.
+        if let IngestError::RowsRejected { read, rejected, rows } = &error
+            && let Some(first) = rows.first()
+        {
+            let number = first.row + 1;
+            problem.message = format!(
+                "{rejected} of {read} rows were refused, so nothing was stored; first: row {number}: {}",
+                first.reason
+            );
+            problem.at = Some(match &first.at {
+                Some(at) => format!("row {number}, {at}"),
+                None => format!("row {number}"),
+            });
+        }
         problem
     }
 }

@@ -115,7 +115,7 @@ pub async fn dead_letters(
         .map(|letter| {
             // The row's place in its record matters where a record holds several.
             let (source, position) = match (&letter.origin, streams.first()) {
-                (Origin::Push, _) => ("push".to_owned(), format!("row {}", letter.row)),
+                (Origin::Push, _) => ("push".to_owned(), format!("row {}", letter.row + 1)),
                 (Origin::Stream { partition, offset }, Some((id, topic))) => {
                     (format!("kafka:{id}"), format!("{topic}:{partition}@{offset}"))
                 }
