@@ -123,6 +123,8 @@ impl Answer {
                 None => None,
             }
         })
+        // A layer that packs the body asks again after the end.
+        .fuse()
     }
 
     /// All pieces in one, refusing more than `bytes_max`.

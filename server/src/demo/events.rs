@@ -72,7 +72,7 @@ struct Event {
     channel: &'static str,
     device: &'static str,
     browser: &'static str,
-    campaign: Option<&'static str>,
+    campaign: &'static str,
     status: u16,
     user: u32,
     latency_ms: f64,
@@ -137,7 +137,8 @@ impl Events {
             "desktop" => pick(random, &[("Chrome", 60), ("Firefox", 16), ("Edge", 14), ("Safari", 10)]),
             _ => pick(random, &[("Safari", 46), ("Chrome", 44), ("Samsung", 7), ("Firefox", 3)]),
         };
-        let campaign = matches!(channel, "ads" | "email" | "social").then(|| pick(random, &CAMPAIGNS));
+        // Always there, so that the table's columns are the same whatever the first events are.
+        let campaign = if matches!(channel, "ads" | "email" | "social") { pick(random, &CAMPAIGNS) } else { "none" };
         // A few visitors come often, most seldom.
         let uniform: f64 = random.random();
         let user = (f64::from(USERS) * uniform * uniform * uniform) as u32;
@@ -212,13 +213,10 @@ impl Event {
              \"browser\":\"{}\",",
             self.time, self.channel, self.country.0, self.city, self.page.0, self.device, self.browser
         );
-        if let Some(campaign) = self.campaign {
-            let _ = write!(out, "\"campaign\":\"{campaign}\",");
-        }
         let _ = writeln!(
             out,
-            "\"status\":\"{}\",\"user_id\":\"u{:05}\",\"latency_ms\":{:?},\"bytes\":{},\"revenue\":{:?}}}",
-            self.status, self.user, self.latency_ms, self.bytes, self.revenue
+            "\"campaign\":\"{}\",\"status\":\"{}\",\"user_id\":\"u{:05}\",\"latency_ms\":{:?},\"bytes\":{},\"revenue\":{:?}}}",
+            self.campaign, self.status, self.user, self.latency_ms, self.bytes, self.revenue
         );
     }
 }
