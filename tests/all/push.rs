@@ -133,7 +133,7 @@ fn a_bad_row_refuses_the_whole_batch_and_is_named() {
         let answer = server.post_bytes(&path(&table), "application/x-ndjson", body);
         let _ = answer.expect_error(400);
         let at = answer.json()["at"].as_str().unwrap_or_default().to_owned();
-        assert!(at.contains("row 2"), "names the row, counted from 0: {}", answer.text());
+        assert!(at.contains("row 3"), "names the row, counted from 1 as lines are: {}", answer.text());
     }
     assert_eq!(
         server.rows(&format!("SELECT COUNT(*), SUM(n) FROM {table}")),
@@ -151,7 +151,7 @@ fn on_error_skip_keeps_the_good_rows_and_lists_the_bad_ones() {
     assert_eq!(reply["rejected"], 2, "{reply}");
     let errors = reply["errors"].as_array().unwrap();
     let rows: Vec<_> = errors.iter().map(|error| error["row"].as_u64().unwrap()).collect();
-    assert_eq!(rows, [1, 3], "counted from 0: {reply}");
+    assert_eq!(rows, [2, 4], "counted from 1 as lines are: {reply}");
     for error in errors {
         assert!(error["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{error}");
     }
