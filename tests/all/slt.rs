@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use freshet_tests::cluster::{Server, shared, unique};
 use freshet_tests::services;
 use serde_json::{Map, Value, json};
-use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner};
+use sqllogictest::{DB, DBOutput, DefaultColumnType, Record, Runner};
 
 struct Door {
     server: &'static Server,
@@ -98,8 +98,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Runs every record of a file, so that one failure does not hide the others. Gives the failures.
-fn run_file(path: &Path) -> Vec<String> {
+/// Runs every record of a file, so that one failure does not hide the others. Gives the number of queries and the failures.
+fn run_file(path: &Path) -> (usize, Vec<String>) {
     let table = unique("slt");
     let text = std::fs::read_to_string(path).unwrap().replace("${table}", &table);
     let copy = tempfile::Builder::new().suffix(".slt").tempfile().unwrap();
@@ -110,13 +110,14 @@ fn run_file(path: &Path) -> Vec<String> {
     let records = sqllogictest::parse_file(copy.path()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let name = path.strip_prefix(services::checkout()).unwrap().display().to_string();
     let mut failures = Vec::new();
+    let queries = records.iter().filter(|record| matches!(record, Record::Query { .. })).count();
     for record in records {
         if let Err(error) = runner.run(record) {
             let text = error.to_string().replace(&copy.path().display().to_string(), &name);
             failures.push(text);
         }
     }
-    failures
+    (queries, failures)
 }
 
 #[test]
@@ -126,6 +127,11 @@ fn every_file_holds() {
     assert!(found.len() >= 10, "the files are there: {found:?}");
     let only = std::env::var("FRESHET_TEST_SLT").unwrap_or_default();
     let found: Vec<_> = found.into_iter().filter(|path| path.to_string_lossy().contains(&only)).collect();
-    let failures: Vec<String> = found.iter().flat_map(|path| run_file(path)).collect();
+    let mut failures = Vec::new();
+    for path in &found {
+        let (queries, failed) = run_file(path);
+        assert!(queries > 0, "{} asks nothing", path.display());
+        failures.extend(failed);
+    }
     assert!(failures.is_empty(), "{} failures\n\n{}", failures.len(), failures.join("\n\n"));
 }
