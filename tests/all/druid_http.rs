@@ -554,7 +554,6 @@ fn status_and_health_answer_as_druid() {
 }
 
 #[test]
-#[ignore = "answers of the SQL endpoint are not compressed yet (contract 1.5)"]
 fn answers_are_packed_when_the_client_takes_gzip() {
     let t = table();
     let body =
