@@ -47,6 +47,7 @@ struct State {
     turn_started: Option<Duration>,
     previous_length: Duration,
     totals: FreshnessTotals,
+    last_visible: Option<Timestamp>,
 }
 
 /// Measure of one table.
@@ -73,6 +74,7 @@ impl Freshness {
                 turn_started: None,
                 previous_length: Duration::ZERO,
                 totals: FreshnessTotals::default(),
+                last_visible: None,
             }),
         }
     }
@@ -87,6 +89,7 @@ impl Freshness {
         for (bound, count) in BUCKETS_MS.iter().zip(&mut state.totals.buckets) {
             *count += if age <= *bound { rows } else { 0 };
         }
+        state.last_visible = state.last_visible.max(Some(now));
         state.totals.count += rows;
         state.totals.sum_ms = state.totals.sum_ms.saturating_add(age.saturating_mul(rows));
     }
@@ -109,6 +112,11 @@ impl Freshness {
             count: both.len(),
             rows_per_second,
         }
+    }
+
+    /// When rows last became queryable.
+    pub fn last_visible(&self) -> Option<Timestamp> {
+        self.state.lock().last_visible
     }
 
     /// Everything since the start.
@@ -158,6 +166,7 @@ mod tests {
         assert_eq!(freshness.summary(second(200)), FreshnessSummary::default());
         assert_eq!(freshness.totals().count, 100);
         assert_eq!(freshness.totals().buckets[3], 98);
+        assert_eq!(freshness.last_visible(), Some(at(4_000)), "whatever the age of the measure");
     }
 
     #[test]

@@ -149,12 +149,14 @@ fn describe(node: &Node, view: &TableView) -> Value {
     let name = view.name.as_str();
     let range = view.time_range();
     let monotonic = node.clock.monotonic();
-    let freshness = node.timeline.table(name).map(|timeline| timeline.freshness().summary(monotonic));
-    let measured = freshness.filter(|summary| summary.count > 0);
+    let timeline = node.timeline.table(name);
+    let summary = timeline.as_ref().map(|timeline| timeline.freshness().summary(monotonic));
+    let measured = summary.filter(|summary| summary.count > 0);
+    let last_visible = timeline.and_then(|timeline| timeline.freshness().last_visible());
     let counts = node.ingest.table_counts(name);
     let mut sources: Vec<String> =
         supervisors_of(node, name).into_iter().map(|(id, _)| format!("kafka:{id}")).collect();
-    let mark = node.marks.look(name, view.seq, counts.stored, monotonic, node.clock.now());
+    let mark = node.marks.look(name, counts.stored, monotonic);
     if mark.pushed {
         sources.push("push".to_owned());
     }
@@ -171,7 +173,7 @@ fn describe(node: &Node, view: &TableView) -> Value {
             "p50Ms": measured.map(|summary| summary.p50_ms),
             "p99Ms": measured.map(|summary| summary.p99_ms),
             "count": measured.map_or(0, |summary| summary.count),
-            "lastVisibleAt": millis(mark.changed),
+            "lastVisibleAt": millis(last_visible),
             "lastProducedAt": millis(view.produced_max),
         },
         "sources": sources,
@@ -235,7 +237,7 @@ fn sql_type(column_type: ColumnType) -> &'static str {
     }
 }
 
-/// What looks at tables remember between them: the rate of the last seconds, the last change seen, who pushed.
+/// What looks at tables remember between them: the rate of the last seconds, and who pushed.
 ///
 /// A look adds a sample when the last one is old enough; the rate is the slope from the oldest sample kept. Nobody looking costs
 /// nothing.
@@ -248,13 +250,10 @@ pub struct Marks {
 #[derive(Debug, Default)]
 struct Mark {
     samples: Vec<(Duration, u64)>,
-    seq: Option<u64>,
-    changed: Option<Timestamp>,
 }
 
 struct Look {
     rows_per_second: f64,
-    changed: Option<Timestamp>,
     pushed: bool,
 }
 
@@ -272,14 +271,11 @@ impl Marks {
         }
     }
 
-    fn look(&self, table: &str, seq: u64, stored: u64, monotonic: Duration, now: Timestamp) -> Look {
+    fn look(&self, table: &str, stored: u64, monotonic: Duration) -> Look {
         let pushed = self.pushed.lock().contains(table);
         let mut tables = self.tables.lock();
         let mark = tables.entry(table.to_owned()).or_default();
-        if mark.seq.replace(seq).is_some_and(|before| before != seq) {
-            mark.changed = Some(now);
-        }
-        Look { rows_per_second: mark.rate(stored, monotonic), changed: mark.changed, pushed }
+        Look { rows_per_second: mark.rate(stored, monotonic), pushed }
     }
 
     fn forget(&self, table: &str) {
@@ -338,16 +334,12 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_seen_only_between_two_looks() {
+    fn who_pushed_is_known_until_the_table_is_dropped() {
         let marks = Marks::default();
-        let at = Timestamp::from_millis;
-        assert_eq!(marks.look("t", 3, 0, Duration::ZERO, at(10)).changed, None);
-        assert_eq!(marks.look("t", 3, 0, Duration::ZERO, at(20)).changed, None);
-        assert_eq!(marks.look("t", 4, 0, Duration::ZERO, at(30)).changed, Some(at(30)));
+        assert!(!marks.look("t", 0, Duration::ZERO).pushed);
         marks.push("t");
-        let look = marks.look("t", 4, 0, Duration::ZERO, at(40));
-        assert_eq!((look.changed, look.pushed), (Some(at(30)), true));
+        assert!(marks.look("t", 0, Duration::ZERO).pushed);
         marks.forget("t");
-        assert!(!marks.look("t", 4, 0, Duration::ZERO, at(50)).pushed);
+        assert!(!marks.look("t", 0, Duration::ZERO).pushed);
     }
 }
