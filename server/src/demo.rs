@@ -2,7 +2,7 @@
 //! do. A quarter of an hour of history comes first, with live events in between its batches so that the page moves at once.
 //!
 //! One task sends; state and wishes meet in a mutex that is held for a few lines. When the server answers slower than events are
-//! made, the stream falls behind by at most [`BEHIND_MS_MAX`] and leaves out the rest, rather than piling up.
+//! made, the stream falls behind by at most `BEHIND_MS_MAX` and leaves out the rest, rather than piling up.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //!              └────────────▶ GrowingSnapshot ◀──────────┘
 //! ```
 //! A snapshot costs a few pointers a column whatever the number of rows: closed chunks are shared, of the open one only
-//! the length is fixed (see [`buffer`]). Text goes through one dictionary per column and segment. When the table's schema
+//! the length is fixed (see `growing::buffer`). Text goes through one dictionary per column and segment. When the table's schema
 //! widens, the open chunk is closed early and the next one is written with the new types; readers cast.
 
 mod buffer;

@@ -1,6 +1,6 @@
 //! One runner: looks at its table each tick, evaluates when something changed, and sends to all who are ready.
 //!
-//! What to do is decided by [`Track`], which has no clock and no channel of its own: it is told the time and what the timeline
+//! What to do is decided by `Track`, which has no clock and no channel of its own: it is told the time and what the timeline
 //! says, and answers what its subscribers may lack.
 //!
 //! A view is taken *before* the evaluation, which then sees at least as much. So what counts as seen is never too much, and a
