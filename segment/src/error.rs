@@ -66,6 +66,65 @@ pub enum SegmentError {
         /// What helps.
         cure: &'static str,
     },
+    /// Bytes or rows that were once right and are no longer.
+    #[error("{what} is damaged: {reason}")]
+    Corrupt {
+        /// What is damaged, by name.
+        what: String,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+    /// A file call that failed.
+    #[error("{doing} `{path}`")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The file or folder, below the data folder.
+        path: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A store or database that does not answer, or not in time.
+    #[error("{what} is away: {reason}")]
+    Unavailable {
+        /// What is away.
+        what: String,
+        /// What it said last.
+        reason: String,
+        /// Whether what was asked may have been done nevertheless: look before asking again.
+        outcome_unknown: bool,
+    },
+    /// A writer whose lease was taken over.
+    #[error("`{group}` was taken over: epoch {held} is older than {current}")]
+    Fenced {
+        /// The group whose lease it is.
+        group: String,
+        /// The epoch of the refused writer.
+        held: u64,
+        /// The epoch now.
+        current: u64,
+    },
+    /// A checkpoint that does not stand where the writer believes.
+    #[error("the checkpoint of {stream} is at {}, not at {wanted}", found.map_or_else(|| "no offset".to_owned(), |at| at.to_string()))]
+    Moved {
+        /// The stream partition.
+        stream: String,
+        /// Where the writer believes it stands.
+        wanted: i64,
+        /// Where it stands; nothing when there is none, or when it is of another topic.
+        found: Option<i64>,
+    },
+    /// Something named by a request was changed by another one meanwhile.
+    #[error("{what} `{name}` was changed meanwhile: {cure}")]
+    Changed {
+        /// The sort of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// What helps.
+        cure: &'static str,
+    },
     /// A failure below, in Arrow's kernels.
     #[error("column `{column}`")]
     Arrow {
@@ -86,7 +145,24 @@ impl SegmentError {
             Self::Exists { .. } => ErrorKind::Conflict,
             Self::Full { .. } => ErrorKind::Exhausted,
             Self::Arrow { .. } => ErrorKind::Internal,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+                _ => ErrorKind::Unavailable,
+            },
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Fenced { .. } | Self::Moved { .. } | Self::Changed { .. } => ErrorKind::Conflict,
         }
+    }
+
+    /// Damage, with what is damaged and how.
+    pub fn corrupt(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Corrupt { what: what.into(), reason: reason.into() }
+    }
+
+    /// A store or database that does not answer; nothing was done.
+    pub fn unavailable(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Unavailable { what: what.into(), reason: reason.into(), outcome_unknown: false }
     }
 
     /// A refusal with its reason.

@@ -43,14 +43,19 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod deep_storage;
+pub mod disk;
 pub mod error;
+pub mod failpoint;
 pub mod freshness;
 pub mod growing;
 pub mod id;
 pub mod index;
+pub mod journal;
 pub mod number;
 pub mod predicate;
 pub mod schema;
+pub mod sealed;
 pub mod selection;
 pub mod time;
 pub mod timeline;

@@ -1,0 +1,1 @@
+//! Every file call of journal, staging and local copies.

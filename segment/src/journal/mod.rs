@@ -1,0 +1,1 @@
+//! The durable log of sources that cannot be read again.

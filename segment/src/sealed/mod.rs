@@ -1,0 +1,1 @@
+//! Sealed segments: Parquet, an index file and a description, written once and never changed.
