@@ -97,6 +97,8 @@ pub struct TableView {
     pub seq: u64,
     /// When the newest record among the visible rows was produced or received.
     pub produced_max: Option<Timestamp>,
+    /// Why the visible rows are fewer than were shown before the last start; nothing once they are all back.
+    pub unready: Option<Arc<str>>,
     segments: Arc<[SegmentEntry]>,
     /// `(seq, earliest event time that came with it or after the entry before)`, rising.
     changes: Arc<[(u64, Timestamp)]>,
@@ -173,6 +175,7 @@ impl TableTimeline {
             commit_seq,
             seq: 0,
             produced_max: None,
+            unready: None,
             segments: Arc::from([]),
             changes: Arc::from([]),
         };
@@ -187,6 +190,13 @@ impl TableTimeline {
     /// How long records take from being produced to being queryable.
     pub fn freshness(&self) -> &Freshness {
         &self.freshness
+    }
+
+    /// Marks the table as one that does not show all its rows yet, and why; or as one that does.
+    pub fn set_unready(&self, why: Option<Arc<str>>) {
+        let _turn = self.writer.lock();
+        let view = TableView { unready: why, ..TableView::clone(&self.view.load()) };
+        self.view.store(Arc::new(view));
     }
 
     /// Makes all these snapshots visible in one step; each replaces the one of the same segment id. The schema only
@@ -227,6 +237,7 @@ impl TableTimeline {
             commit_seq: old.commit_seq,
             seq,
             produced_max: old.produced_max.max(visible.produced_max),
+            unready: old.unready.clone(),
             segments: segments.into(),
             changes: changes.into(),
         }));

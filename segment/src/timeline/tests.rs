@@ -102,3 +102,16 @@ fn a_name_made_again_is_another_table() {
     assert_eq!(timeline.create_table(TableId(2), &name, schema()).view().rows(), 0);
     assert!(timeline.table("no/such").is_none());
 }
+
+#[test]
+fn a_table_says_when_it_does_not_show_all_its_rows() {
+    let timeline = Timeline::new();
+    let schema = Arc::new(TableSchema::new(Vec::new()).expect("a schema"));
+    let table = timeline.create_table(TableId(1), &"t".parse().expect("a name"), Arc::clone(&schema));
+    table.set_unready(Some(Arc::from("the journal is replayed")));
+    table.publish(Vec::new(), Visible { schema, min_changed: Timestamp::MAX, produced_max: None });
+    let unready = timeline.reading().table("t").expect("there").unready.clone();
+    assert_eq!(unready.as_deref(), Some("the journal is replayed"));
+    table.set_unready(None);
+    assert_eq!(timeline.reading().table("t").expect("there").unready, None);
+}
