@@ -10,6 +10,7 @@
 //! | [`growing`] | rows in memory, appended to by one task, queryable at once |
 //! | [`predicate`], [`index`], [`selection`] | which rows are wanted, and which they are |
 //! | [`timeline`], [`freshness`] | what a query sees; how soon it sees it |
+//! | [`disk`], [`journal`], [`failpoint`] | file calls; the durable log of pushes; where a test lets a step fail |
 //! | [`catalog`] | tables, schemas, numbers, supervisors |
 //!
 //! Rows become visible when their snapshot is published, and a reading taken before does not see them:
