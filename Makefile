@@ -7,7 +7,7 @@ SHELL := /bin/bash
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 LISTEN ?= 127.0.0.1:8888
 
-.PHONY: help demo kafka-demo dev test check bench ui clean-services
+.PHONY: help demo kafka-demo dev test soak check bench ui clean-services
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,6 +28,9 @@ dev: ## server with the demo stream (dev build) and the page's own development s
 
 test: ## everything: formatting, lints, unit, SQL, integration with real services, page, browser
 	@exec tests/run.sh
+
+soak: ## crash and fault tests at release size, hours; PIECE=kills takes one piece, SCALE=10 ten times the size of `make test`
+	@exec tests/soak.sh $(or $(PIECE),all) $(or $(SCALE),soak)
 
 check: ## the quick part, no service: formatting, lints, unit tests
 	cargo fmt --all --check

@@ -31,6 +31,8 @@ if in_ci; then export CARGO_INCREMENTAL=0; fi
 
 export FRESHET_TEST_KAFKA_PORT=0
 export FRESHET_TEST_KAFKA_RUN="$logs/kafka"
+export FRESHET_TEST_S3_PORT=0
+export FRESHET_TEST_S3_RUN="$logs/s3"
 fetching=()
 
 # shellcheck disable=SC2317  # called by the trap
@@ -39,6 +41,7 @@ clean_up() {
   trap - EXIT INT TERM
   for pid in "${fetching[@]}"; do kill "$pid" 2>/dev/null || true; done
   "$here/services/kafka.sh" stop || true
+  "$here/services/s3.sh" stop || true
   exit "$code"
 }
 trap clean_up EXIT
@@ -122,6 +125,12 @@ fetch_services() {
   "$here/services/kafka.sh" fetch >"$logs/kafka-fetch.log" 2>&1 || result=$?
   echo "$result" >"$logs/kafka-fetch.code"
   result=0
+  "$here/services/s3.sh" fetch >"$logs/s3-fetch.log" 2>&1 || result=$?
+  echo "$result" >"$logs/s3-fetch.code"
+  result=0
+  "$here/services/python.sh" >"$logs/python-path" 2>"$logs/python.log" || result=$?
+  echo "$result" >"$logs/python.code"
+  result=0
   "$here/services/chromium.sh" >"$logs/chromium-path" 2>"$logs/chromium.log" || result=$?
   echo "$result" >"$logs/chromium.code"
   return 0
@@ -149,7 +158,20 @@ else
   else
     say "!! no Kafka: $(tail -n 3 "$logs/kafka-fetch.log")"
   fi
-  FRESHET_TEST_KAFKA="$kafka_address" FRESHET_TEST_SKIPS="$skips" FRESHET_TEST_BIN="$target/debug/freshet" \
+  s3_address=""
+  if fetched s3-fetch && "$here/services/s3.sh" start; then
+    s3_address=$("$here/services/s3.sh" address)
+  else
+    say "!! no S3 server: $(tail -n 3 "$logs/s3-fetch.log")"
+  fi
+  python_path=""
+  if fetched python; then
+    python_path=$(tail -n 1 "$logs/python-path")
+  else
+    say "!! no DuckDB and pyarrow: $(tail -n 3 "$logs/python.log")"
+  fi
+  FRESHET_TEST_KAFKA="$kafka_address" FRESHET_TEST_S3="$s3_address" FRESHET_TEST_PYTHON="$python_path" \
+    FRESHET_TEST_SKIPS="$skips" FRESHET_TEST_BIN="$target/debug/freshet" \
     run cargo-test cargo test --workspace --locked --no-fail-fast
   read -r p f i <<<"$(counts_of_cargo "$logs/cargo-test.log")"
   # A test that could not have its service wrote a line into the list; libtest counts it as passed.

@@ -25,7 +25,7 @@ fn wikipedia_spec(kafka: &Kafka, topic: &str, table: &str) -> Value {
 }
 
 /// A spec for the generated events, with typed dimensions.
-fn events_spec(address: &str, topic: &str, table: &str) -> Value {
+pub(crate) fn events_spec(address: &str, topic: &str, table: &str) -> Value {
     json!({"type": "kafka", "spec": {
         "dataSchema": {
             "dataSource": table,
@@ -46,7 +46,7 @@ fn events_spec(address: &str, topic: &str, table: &str) -> Value {
 }
 
 #[track_caller]
-fn submit(server: &Server, spec: &Value, id: &str) {
+pub(crate) fn submit(server: &Server, spec: &Value, id: &str) {
     assert_eq!(server.post(SUPERVISORS, spec).expect(200)["id"], json!(id));
 }
 

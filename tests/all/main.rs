@@ -5,7 +5,10 @@
 //! code under test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod crash;
 mod druid_http;
+mod faults;
+mod files;
 mod kafka;
 mod live;
 mod push;

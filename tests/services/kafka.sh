@@ -6,6 +6,7 @@
 #   kafka.sh kill                       end it at once (kill -9) and keep the data; `start` brings it back
 #   kafka.sh status                     one line; exit code 0 when it answers
 #   kafka.sh address                    host:port of the running node
+#   kafka.sh behind-proxy               host:port of the listener whose clients are told the port of a proxy
 #   kafka.sh fetch                      only fetch the jars
 #   kafka.sh create-topic TOPIC [PARTITIONS]
 #   kafka.sh add-partitions TOPIC TOTAL
@@ -14,6 +15,8 @@
 #
 # FRESHET_TEST_KAFKA_PORT  port of the broker (default 19092; 0: a free one is chosen, and kept for this run folder)
 # FRESHET_TEST_KAFKA_RUN   run folder: pid, log, data (default: in the cache, one for each port)
+# FRESHET_TEST_KAFKA_PROXY port of a proxy: a second listener is opened that tells its clients to come to 127.0.0.1 at this port.
+#                          Who connects through the proxy stays behind it, because a broker's address is what the broker says.
 # FRESHET_TEST_KAFKA_HEAP  heap of the broker (default 512m)
 # FRESHET_CACHE       where fetched files stay (default: ~/.cache/freshet)
 set -euo pipefail
@@ -101,14 +104,21 @@ start() {
   done
   echo "$port" >"$run/port"
   echo "$controller" >"$run/controller"
+  local listeners="PLAINTEXT://127.0.0.1:$port" advertised="PLAINTEXT://127.0.0.1:$port"
+  if [ -n "${FRESHET_TEST_KAFKA_PROXY:-}" ]; then
+    [ -s "$run/behind-proxy" ] || free_port >"$run/behind-proxy"
+    listeners="$listeners,PROXIED://127.0.0.1:$(cat "$run/behind-proxy")"
+    advertised="$advertised,PROXIED://127.0.0.1:$FRESHET_TEST_KAFKA_PROXY"
+  fi
   cat >"$run/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=$listeners,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=$advertised
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs=$run/data
 num.partitions=1
 default.replication.factor=1
@@ -169,7 +179,7 @@ stop() {
   # Only what `start` made, and only in a folder that `start` made.
   if [ -e "$run/server.properties" ]; then
     rm -rf "$run/data"
-    rm -f "$run/pid" "$run/port" "$run/controller" "$run/cluster-id" "$run/server.properties" "$run/format.log"
+    rm -f "$run/pid" "$run/port" "$run/controller" "$run/behind-proxy" "$run/cluster-id" "$run/server.properties" "$run/format.log"
   fi
 }
 
@@ -231,6 +241,11 @@ case "${1:-}" in
   kill) kill_node ;;
   status) status ;;
   address) running_or_die && address ;;
+  behind-proxy)
+    running_or_die
+    [ -s "$run/behind-proxy" ] || die "this Kafka was started without FRESHET_TEST_KAFKA_PROXY"
+    echo "127.0.0.1:$(cat "$run/behind-proxy")"
+    ;;
   fetch) fetch ;;
   create-topic) [ $# -ge 2 ] || { usage && exit 2; }; create_topic "${@:2}" ;;
   add-partitions) [ $# -eq 3 ] || { usage && exit 2; }; add_partitions "${@:2}" ;;

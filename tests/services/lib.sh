@@ -80,3 +80,32 @@ stop_pid() {
     kill -KILL "$pid" 2>/dev/null || true
   fi
 }
+
+# python_venv NAME PACKAGE==VERSION..: the Python of a virtual environment in the cache that holds exactly these packages, made when
+# it is not there yet. Its folder is named after its packages, so another version makes another one.
+python_venv() {
+  local name=$1 venv try
+  shift
+  have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
+  venv="$cache_dir/$name-$(printf '%s\n' "$@" "$(python3 -V)" | cksum | cut -d ' ' -f 1)"
+  if [ ! -e "$venv/READY" ]; then
+    mkdir -p "$cache_dir"
+    # Two checkouts may fetch at once: one does, the other waits and finds it done.
+    exec 8>"$venv.lock"
+    flock 8
+    if [ ! -e "$venv/READY" ]; then
+      say "fetching $* into $venv"
+      # Made in place: the scripts of a virtual environment name its folder.
+      rm -rf "$venv"
+      python3 -m venv "$venv" >&2 || die "python3 cannot make a virtual environment in $venv"
+      for try in 1 2 3; do
+        if "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2; then break; fi
+        [ "$try" -lt 3 ] || die "pip could not install $*; is PyPI (or the mirror in pip's configuration) reachable?"
+        sleep 3
+      done
+      touch "$venv/READY"
+    fi
+    flock -u 8
+  fi
+  echo "$venv/bin/python"
+}

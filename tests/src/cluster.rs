@@ -70,14 +70,91 @@ pub fn shared() -> &'static Server {
     SHARED.get_or_init(|| Server::start(&[]))
 }
 
+/// How a server is started, for tests that need more than flags.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    data_dir: Option<PathBuf>,
+}
+
+impl Setup {
+    /// Adds flags.
+    #[must_use]
+    pub fn flags<S: AsRef<str>>(mut self, flags: &[S]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| flag.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds a variable to the environment of every run.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Takes this data folder, which stays when the server is dropped, and not one of its own.
+    #[must_use]
+    pub fn data_dir(mut self, folder: &Path) -> Self {
+        self.data_dir = Some(folder.to_owned());
+        self
+    }
+
+    /// Starts a server so and waits until it answers.
+    #[must_use]
+    pub fn start(self) -> Server {
+        self.try_start().unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// [`Setup::start`] for servers that may refuse to start.
+    ///
+    /// # Errors
+    /// When it ends before it answers: its exit status and the end of its log.
+    pub fn try_start(self) -> Result<Server, String> {
+        let folder = tempfile::Builder::new().prefix("freshet-test-").tempdir().expect("a temporary folder");
+        let data = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
+        let port = free_port();
+        let run = Run {
+            flags: self.flags,
+            environment: self.environment,
+            port,
+            data,
+            log: folder.path().join("freshet.log"),
+        };
+        let child = Mutex::new(run.spawn(&[]));
+        let client = Client::builder()
+            .timeout(REQUEST_DEADLINE)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            // A connection for each request: after an answer that came before the whole body was sent the server closes, and the next
+            // request on that connection would meet its end.
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("a client without special settings");
+        let server = Server { child, run, _folder: folder, client };
+        server.until_healthy()?;
+        Ok(server)
+    }
+}
+
 /// One `freshet` process that answers HTTP.
 #[derive(Debug)]
 pub struct Server {
     child: Mutex<Child>,
-    flags: Vec<String>,
-    port: u16,
-    folder: TempDir,
+    run: Run,
+    /// Log, and data unless the test named another folder for it.
+    _folder: TempDir,
     client: Client,
+}
+
+/// What every run of one server has in common.
+#[derive(Debug)]
+struct Run {
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    port: u16,
+    data: PathBuf,
+    log: PathBuf,
 }
 
 /// An answer, read whole.
@@ -145,66 +222,60 @@ impl Server {
     /// When it ends or does not answer; with the end of its log.
     #[must_use]
     pub fn start(flags: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("freshet-test-").tempdir().expect("a temporary folder");
-        let port = free_port();
-        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let child = Mutex::new(spawn(&flags, port, folder.path()));
-        let client = Client::builder()
-            .timeout(REQUEST_DEADLINE)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            // A connection for each request: after an answer that came before the whole body was sent the server closes, and the next
-            // request on that connection would meet its end.
-            .pool_max_idle_per_host(0)
-            .build()
-            .expect("a client without special settings");
-        let server = Self { child, flags, port, folder, client };
-        server.wait_until_healthy();
-        server
+        Setup::default().flags(flags).start()
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
         self.child.lock().expect("nothing panics while holding the child")
     }
 
-    fn wait_until_healthy(&self) {
+    /// Waits until it answers; an error when it ends before.
+    fn until_healthy(&self) -> Result<(), String> {
         wait::until("the server to answer /status/health", || {
-            if let Some(status) = self.child().try_wait().expect("the child can be asked") {
-                panic!("freshet ended while starting ({status}); its log:\n{}", self.log_end());
+            if let Some(status) = self.ended() {
+                return Ok(Err(format!("freshet ended while starting ({status}); its log:\n{}", self.log_end())));
             }
             match self.client.get(self.url("/status/health")).send().and_then(reqwest::blocking::Response::text) {
-                Ok(text) if text.trim() == "true" => Ok(()),
+                Ok(text) if text.trim() == "true" => Ok(Ok(())),
                 Ok(text) => Err(text),
                 Err(error) => Err(format!("{error}; log:\n{}", self.log_end())),
             }
-        });
+        })
     }
 
     /// Absolute URL of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://127.0.0.1:{}{path}", self.run.port)
     }
 
     /// `host:port`.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.run.port)
     }
 
     /// Its data folder.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        data_dir(self.folder.path())
+        self.run.data.clone()
     }
 
     /// All it has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(log_file(self.folder.path())).unwrap_or_default()
+        String::from_utf8_lossy(&std::fs::read(&self.run.log).unwrap_or_default()).into_owned()
     }
 
-    fn log_end(&self) -> String {
+    /// What it has logged since its log had this many bytes.
+    #[must_use]
+    pub fn log_since(&self, bytes: usize) -> String {
+        self.log().get(bytes..).unwrap_or_default().to_owned()
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_end(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
@@ -240,10 +311,53 @@ impl Server {
         })
     }
 
+    /// The exit status, once it has ended.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child().try_wait().expect("the child can be asked")
+    }
+
+    /// Waits until it has ended by itself, as at a failpoint.
+    pub fn wait_for_end(&self) -> ExitStatus {
+        wait::until("the server to end", || self.ended().ok_or_else(|| format!("it runs; log:\n{}", self.log_end())))
+    }
+
+    /// Stops the process where it is (SIGSTOP), as a machine does that has no time for it.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`Server::pause`].
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// Starts it again on its port and data after [`Server::kill`] or [`Server::terminate`].
     pub fn restart(&self) {
-        *self.child() = spawn(&self.flags, self.port, self.folder.path());
-        self.wait_until_healthy();
+        self.try_restart(&[]).unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
+    /// Starts it again, with further variables for this run alone.
+    ///
+    /// # Errors
+    /// When it ends before it answers: its exit status and the end of its log.
+    pub fn try_restart(&self, environment: &[(&str, &str)]) -> Result<(), String> {
+        self.spawn_again(environment);
+        self.until_healthy()
+    }
+
+    /// Starts it again and does not wait for anything: for tests that look at it, or kill it, while it starts.
+    pub fn spawn_again(&self, environment: &[(&str, &str)]) {
+        assert!(self.ended().is_some(), "it has to end first");
+        *self.child() = self.run.spawn(environment);
+    }
+
+    /// Waits until it takes work: all it had to recover is there.
+    pub fn wait_until_ready(&self) {
+        wait::until("the server to be ready", || match self.client.get(self.url("/health/ready")).send() {
+            Ok(answer) if answer.status() == 200 => Ok(()),
+            Ok(answer) => Err(format!("{}; log:\n{}", answer.status(), self.log_end())),
+            Err(error) => Err(format!("{error}; log:\n{}", self.log_end())),
+        });
     }
 
     /// Sends a request built by the caller.
@@ -362,6 +476,21 @@ impl Server {
         }
     }
 
+    /// The rows of a query, asked again while the table is being recovered or the server is away.
+    ///
+    /// # Panics
+    /// On any other error, and after [`wait::DEADLINE`].
+    #[track_caller]
+    pub fn rows_when_served(&self, query: &str) -> Value {
+        wait::until(&format!("an answer to {query}"), || match self.try_rows(query) {
+            Ok(rows) => Ok(Ok(rows)),
+            // The code stands in the body, the way to tell it from a server with too much to do.
+            Err(error) if error.starts_with("503") || !error.starts_with(|c: char| c.is_ascii_digit()) => Err(error),
+            Err(error) => Ok(Err(error)),
+        })
+        .unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
     /// Number of rows of a table; 0 when it does not exist yet.
     #[must_use]
     pub fn count(&self, table: &str) -> i64 {
@@ -383,7 +512,7 @@ impl Server {
     /// Writes raw bytes to the socket and reads until the server closes or the deadline passes: for requests no HTTP client sends.
     #[must_use]
     pub fn raw(&self, request: &[u8]) -> String {
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).expect("the server listens");
+        let mut socket = TcpStream::connect(("127.0.0.1", self.run.port)).expect("the server listens");
         socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
         // The server may close before all is written, which is an answer too.
         let _ = socket.write_all(request);
@@ -422,27 +551,25 @@ fn lines_around(log: &str, needle: &str) -> String {
     lines[at.saturating_sub(2)..(at + 6).min(lines.len())].join("\n")
 }
 
-fn data_dir(folder: &Path) -> PathBuf {
-    folder.join("data")
-}
-
-fn log_file(folder: &Path) -> PathBuf {
-    folder.join("freshet.log")
-}
-
-fn spawn(flags: &[String], port: u16, folder: &Path) -> Child {
-    let log = File::options().create(true).append(true).open(log_file(folder)).expect("the log can be written");
-    let data = data_dir(folder);
-    let child = command(&["--listen", &format!("127.0.0.1:{port}"), "--data-dir", &data.to_string_lossy()])
-        .args(flags)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a file can be shared"))
-        .stderr(log)
-        .spawn()
-        .expect("freshet can be started");
-    reaper::kill_at_exit(child.id(), &data.to_string_lossy());
-    reaper::at_exit(&format!("rm -rf '{}'", folder.display()));
-    child
+impl Run {
+    fn spawn(&self, environment: &[(&str, &str)]) -> Child {
+        let log = File::options().create(true).append(true).open(&self.log).expect("the log can be written");
+        let data = self.data.to_string_lossy();
+        let child = command(&["--listen", &format!("127.0.0.1:{}", self.port), "--data-dir", &data])
+            .args(&self.flags)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be shared"))
+            .stderr(log)
+            .spawn()
+            .expect("freshet can be started");
+        reaper::kill_at_exit(child.id(), &data);
+        // After the kill, or the process would write into the folder anew.
+        let folder = self.log.parent().expect("the log is a file in a folder");
+        reaper::at_exit(&format!("rm -rf '{}'", folder.display()));
+        child
+    }
 }
 
 /// A loopback port that was free a moment ago. Below the range the system gives to outgoing connections, so that no client

@@ -1,4 +1,5 @@
-//! Real services for tests: Apache Kafka, started by the script that users run too (`tests/services/kafka.sh`).
+//! Real services for tests: Apache Kafka, started by the script that users run too (`tests/services/kafka.sh`), an S3 server and
+//! other readers of Parquet.
 //!
 //! One broker serves all tests of a process, each with topics of its own; `make test` starts it and names it in
 //! `FRESHET_TEST_KAFKA=host:port`, otherwise the first test that needs it starts one. A test that stops and restarts its broker takes
@@ -20,6 +21,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::proxy::Proxy;
 use crate::reaper;
 
 const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -59,6 +61,8 @@ pub struct Kafka {
     address: String,
     /// Run folder of a broker that this process started.
     run: Option<PathBuf>,
+    /// Port of the proxy that its second listener tells clients to come to.
+    proxy_port: Option<u16>,
 }
 
 /// The broker that all tests of this process share, or `None` after a counted skip.
@@ -67,12 +71,12 @@ pub fn kafka() -> Option<&'static Kafka> {
     static SHARED: OnceLock<Result<Kafka, String>> = OnceLock::new();
     let shared = SHARED.get_or_init(|| match std::env::var("FRESHET_TEST_KAFKA") {
         Ok(address) if !address.is_empty() => {
-            let kafka = Kafka { address, run: None };
+            let kafka = Kafka::at(&address);
             kafka.check().map(|()| kafka)
         }
         // `make test` sets it empty when the script failed: trying again would fail again, slowly.
         Ok(_) => Err("Kafka could not be started, see the log of tests/run.sh".to_owned()),
-        Err(_) => Kafka::start("shared"),
+        Err(_) => Kafka::start("shared", None),
     });
     match shared {
         Ok(kafka) => Some(kafka),
@@ -86,11 +90,27 @@ pub fn kafka() -> Option<&'static Kafka> {
 /// A broker for one test alone, which may kill it.
 #[must_use]
 pub fn own_kafka(name: &str) -> Option<Kafka> {
+    own(name, None)
+}
+
+/// A broker for one test alone and a proxy before it: clients of the proxy's address stay behind the proxy, clients of the broker's
+/// go past it.
+#[must_use]
+pub fn kafka_behind_proxy(name: &str) -> Option<(Kafka, Proxy)> {
+    // The broker has to know the proxy's port, and the proxy the broker's.
+    let proxy = Proxy::start("127.0.0.1:1");
+    let kafka = own(name, Some(proxy.port()))?;
+    let behind = kafka.script(&["behind-proxy"]).unwrap_or_else(|reason| panic!("{reason}"));
+    proxy.set_target(behind.trim());
+    Some((kafka, proxy))
+}
+
+fn own(name: &str, proxy_port: Option<u16>) -> Option<Kafka> {
     if std::env::var("FRESHET_TEST_KAFKA").as_deref() == Ok("") {
         skip("Kafka could not be started, see the log of tests/run.sh");
         return None;
     }
-    match Kafka::start(name) {
+    match Kafka::start(name, proxy_port) {
         Ok(kafka) => Some(kafka),
         Err(reason) => {
             skip(&reason);
@@ -100,22 +120,29 @@ pub fn own_kafka(name: &str) -> Option<Kafka> {
 }
 
 impl Kafka {
-    /// Starts a broker with a run folder of its own, which ends with this process at the latest.
+    /// Starts a broker with a run folder of its own, which ends with this process at the latest. With the port of a proxy it gets a
+    /// second listener for it.
     ///
     /// # Errors
     /// What the script said.
-    pub fn start(name: &str) -> Result<Self, String> {
+    pub fn start(name: &str, proxy_port: Option<u16>) -> Result<Self, String> {
         let run = std::env::temp_dir().join(format!("freshet-kafka-{name}-{}", std::process::id()));
         reaper::at_exit(&format!(
             "FRESHET_TEST_KAFKA_RUN='{run}' '{script}' stop; rm -rf '{run}'",
             run = run.display(),
             script = script().display()
         ));
-        let mut kafka = Self { address: String::new(), run: Some(run) };
+        let mut kafka = Self { address: String::new(), run: Some(run), proxy_port };
         kafka.script(&["start"])?;
         kafka.address = kafka.script(&["address"])?.trim().to_owned();
         kafka.check()?;
         Ok(kafka)
+    }
+
+    /// One that somebody else runs, such as librdkafka's mock cluster: a stand-in for faults that no real broker makes on demand.
+    #[must_use]
+    pub fn at(address: &str) -> Self {
+        Self { address: address.to_owned(), run: None, proxy_port: None }
     }
 
     /// `host:port`, as a client's `bootstrap.servers`.
@@ -126,17 +153,12 @@ impl Kafka {
 
     fn script(&self, arguments: &[&str]) -> Result<String, String> {
         let run = self.run.as_ref().ok_or("this broker was not started here")?;
-        let output = Command::new(script())
-            .args(arguments)
-            .env("FRESHET_TEST_KAFKA_RUN", run)
-            .env("FRESHET_TEST_KAFKA_PORT", "0")
-            .output()
-            .map_err(|error| format!("{} cannot be run: {error}", script().display()))?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(format!("kafka.sh {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+        let mut command = Command::new(script());
+        command.args(arguments).env("FRESHET_TEST_KAFKA_RUN", run).env("FRESHET_TEST_KAFKA_PORT", "0");
+        if let Some(port) = self.proxy_port {
+            command.env("FRESHET_TEST_KAFKA_PROXY", port.to_string());
         }
+        output_of(&mut command)
     }
 
     /// Ends the broker at once; its data stays. Only for a broker of one's own.
@@ -205,20 +227,21 @@ impl Kafka {
 
     /// Writes the records in one transaction, and commits or aborts it.
     pub fn send_in_transaction(&self, topic: &str, partition: i32, records: &[String], commit: bool) {
+        self.transactional_topic(topic, &format!("{topic}-{commit}-{}", records.len()))
+            .send_in_transaction(partition, records, commit);
+    }
+
+    /// A producer of transactions; one id has one producer at a time.
+    #[must_use]
+    pub fn transactional_topic(&self, topic: &str, id: &str) -> Topic {
         let producer: BaseProducer = self
             .config()
-            .set("transactional.id", format!("{topic}-{commit}-{}", records.len()))
+            .set("transactional.id", id)
+            .set("linger.ms", "1")
             .create()
             .expect("a producer needs no more than the address and its id");
         producer.init_transactions(ADMIN_DEADLINE).expect("the broker has a transaction coordinator");
-        producer.begin_transaction().expect("no transaction is open");
-        let topic = Topic { producer, name: topic.to_owned() };
-        topic.send(partition, records);
-        if commit {
-            topic.producer.commit_transaction(ADMIN_DEADLINE).expect("the transaction commits");
-        } else {
-            topic.producer.abort_transaction(ADMIN_DEADLINE).expect("the transaction aborts");
-        }
+        Topic { producer, name: topic.to_owned() }
     }
 
     /// Next offset of each partition: the number of records in it, because nothing is ever deleted here.
@@ -247,7 +270,21 @@ impl Drop for Kafka {
 }
 
 fn script() -> PathBuf {
-    checkout().join("tests/services/kafka.sh")
+    service("kafka.sh")
+}
+
+fn service(name: &str) -> PathBuf {
+    checkout().join("tests/services").join(name)
+}
+
+/// What a script prints, or what it complains about.
+fn output_of(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?} cannot be run: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
 }
 
 /// One topic, for writing.
@@ -269,6 +306,22 @@ impl Topic {
             self.queue(BaseRecord::<(), [u8]>::to(&self.name).partition(partition).payload(payload.as_ref()));
         }
         self.flush();
+    }
+
+    /// Writes the records in one transaction, and commits or aborts it. Only for a [`Kafka::transactional_topic`].
+    pub fn send_in_transaction<P: AsRef<[u8]>>(
+        &self,
+        partition: i32,
+        records: impl IntoIterator<Item = P>,
+        commit: bool,
+    ) {
+        self.producer.begin_transaction().expect("no transaction is open");
+        self.send(partition, records);
+        if commit {
+            self.producer.commit_transaction(ADMIN_DEADLINE).expect("the transaction commits");
+        } else {
+            self.producer.abort_transaction(ADMIN_DEADLINE).expect("the transaction aborts");
+        }
     }
 
     /// Writes one record without a value, as compacted topics mark a deletion.
@@ -296,5 +349,82 @@ impl Topic {
             .flush(FLUSH_DEADLINE)
             .unwrap_or_else(|error| panic!("{} did not take all records: {error}", self.name));
         assert_eq!(self.producer.in_flight_count(), 0, "all records are acknowledged");
+    }
+}
+
+/// A running S3 server.
+#[derive(Debug)]
+pub struct S3 {
+    address: String,
+    bucket: String,
+}
+
+/// The S3 server that all tests of this process share, or `None` after a counted skip.
+#[must_use]
+pub fn s3() -> Option<&'static S3> {
+    static SHARED: OnceLock<Result<S3, String>> = OnceLock::new();
+    let shared = SHARED.get_or_init(|| match std::env::var("FRESHET_TEST_S3") {
+        Ok(address) if !address.is_empty() => S3::at(address),
+        // As for Kafka: it was tried.
+        Ok(_) => Err("the S3 server could not be started, see the log of tests/run.sh".to_owned()),
+        Err(_) => S3::start(),
+    });
+    match shared {
+        Ok(s3) => Some(s3),
+        Err(reason) => {
+            skip(reason);
+            None
+        }
+    }
+}
+
+impl S3 {
+    fn start() -> Result<Self, String> {
+        let (run, script) = (std::env::temp_dir().join(format!("freshet-s3-{}", std::process::id())), service("s3.sh"));
+        reaper::at_exit(&format!(
+            "FRESHET_TEST_S3_RUN='{run}' '{script}' stop; rm -rf '{run}'",
+            run = run.display(),
+            script = script.display()
+        ));
+        let call = |word: &str| {
+            output_of(Command::new(&script).arg(word).env("FRESHET_TEST_S3_RUN", &run).env("FRESHET_TEST_S3_PORT", "0"))
+        };
+        call("start")?;
+        Self::at(call("address")?.trim().to_owned())
+    }
+
+    fn at(address: String) -> Result<Self, String> {
+        let bucket = output_of(Command::new(service("s3.sh")).arg("bucket"))?.trim().to_owned();
+        Ok(Self { address, bucket })
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The bucket that is there.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+}
+
+/// A Python with DuckDB and pyarrow, or `None` after a counted skip.
+#[must_use]
+pub fn python() -> Option<PathBuf> {
+    static SHARED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let shared = SHARED.get_or_init(|| match std::env::var("FRESHET_TEST_PYTHON") {
+        Ok(path) if !path.is_empty() => Ok(path.into()),
+        Ok(_) => Err("DuckDB and pyarrow could not be installed, see the log of tests/run.sh".to_owned()),
+        Err(_) => output_of(&mut Command::new(service("python.sh"))).map(|path| path.trim().into()),
+    });
+    match shared {
+        Ok(path) => Some(path.clone()),
+        Err(reason) => {
+            skip(reason);
+            None
+        }
     }
 }

@@ -1,0 +1,377 @@
+//! Crashes: the process is killed at any moment, at every named place of the write path and on a full disk, and afterwards the ledger
+//! has to agree with the tables, row by row.
+//!
+//! How often is said by `FRESHET_TEST_SCALE` and with which seed by `FRESHET_TEST_SEED` (`freshet_tests::scale`); `make soak` runs the
+//! same tests with the counts of a release. docs/soak.md keeps what was run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use freshet_tests::cluster::{self, Server, Setup, unique};
+use freshet_tests::events::Random;
+use freshet_tests::ledger::{Ledger, Pairs, Pusher, pushers, while_pushing};
+use freshet_tests::{reaper, scale, services, wait};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Seals so often that a kill finds every step of one.
+const SEAL_OFTEN: [&str; 4] = ["--seal-rows-max", "2000", "--seal-age-ms-max", "300"];
+/// Leaves everything in memory and in the journal.
+const SEAL_NEVER: [&str; 6] =
+    ["--seal-rows-max", "1000000000", "--seal-age-ms-max", "86400000", "--seal-bytes-max", "100000000000"];
+
+fn pause(random: &mut Random, from_ms: u64, to_ms: u64) {
+    // Not a wait for something: the moment of a fault is the random input of these tests.
+    std::thread::sleep(Duration::from_millis(from_ms + random.below(to_ms - from_ms)));
+}
+
+// --- T1: kills ---------------------------------------------------------------------------------------------------------------------
+
+#[test]
+#[ignore = "needs the durable path"]
+fn kills_at_random_moments_lose_and_double_nothing() {
+    let kills = scale::count("random kills", 20, 1000);
+    let seed = scale::seed("kills_at_random_moments");
+    let mut random = Random::new(seed);
+    let server = Setup::default().flags(&SEAL_OFTEN).start();
+    let (table, ledger) = (unique("kills"), Ledger::new());
+    let mut sources = pushers(&ledger, &server.address(), &table, 4, seed, 0);
+    // The table has to be there for the first question.
+    sources[0].push();
+    while_pushing(&mut sources, || {
+        for kill in 0..kills {
+            pause(&mut random, 20, 900);
+            server.kill();
+            // Now and then it is killed again while it recovers.
+            while random.below(4) == 0 {
+                server.spawn_again(&[]);
+                pause(&mut random, 0, 400);
+                server.kill();
+            }
+            server.restart();
+            ledger.check(&server, &table);
+            if kill % 100 == 99 {
+                println!("{} kills, {} rows", kill + 1, ledger.rows());
+            }
+        }
+    });
+    ledger.check_whole(&server, &table);
+    // A start after a clean end finds the same, and so does the one after that.
+    for _ in 0..2 {
+        server.terminate();
+        server.restart();
+        ledger.check_whole(&server, &table);
+    }
+    server.assert_no_panics();
+}
+
+/// Every `failpoint!("name")` of the product's source.
+fn failpoints() -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let uses = text.split("failpoint!(\"").skip(1);
+                found.extend(uses.filter_map(|rest| rest.split_once('"')).map(|(name, _)| name.to_owned()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for part in ["segment/src", "ingest/src", "server/src"] {
+        walk(&services::checkout().join(part), &mut found);
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// One run that ends at `name=exit@N` while sources push, and the run after it.
+fn die_at(server: &Server, sources: &mut [Pusher<'_>], ledger: &Ledger, table: &str, point: &str) -> bool {
+    server.kill();
+    let mut reached = false;
+    while_pushing(sources, || {
+        // A place on the way up ends the process before it answers.
+        reached = server.try_restart(&[("FRESHET_FAILPOINTS", point)]).is_err();
+        let began = Instant::now();
+        while !reached && began.elapsed() < Duration::from_secs(8) {
+            if server.ended().is_some() {
+                reached = true;
+            } else {
+                let _ = server.try_send(
+                    server.client().post(server.url(&format!("/api/v1/tables/{table}/publish"))).json(&json!({})),
+                );
+            }
+        }
+        server.kill();
+        server.restart();
+        ledger.check(server, table);
+    });
+    ledger.check_whole(server, table);
+    reached
+}
+
+#[test]
+#[ignore = "needs the durable path"]
+fn a_kill_at_every_named_place_loses_and_doubles_nothing() {
+    let rounds = scale::count("kills at each failpoint", 1, 5);
+    let seed = scale::seed("a_kill_at_every_named_place");
+    let mut random = Random::new(seed);
+    let names = failpoints();
+    assert!(names.len() >= 60, "{} named places: {names:?}", names.len());
+    let server = Setup::default().flags(&SEAL_OFTEN).start();
+    let (table, ledger) = (unique("failpoints"), Ledger::new());
+    let mut sources = pushers(&ledger, &server.address(), &table, 2, seed, 0);
+    sources[0].push();
+    let mut missed = Vec::new();
+    for round in 0..rounds {
+        for name in &names {
+            let hit = if round == 0 { 1 } else { 1 + random.below(5) };
+            let point = format!("{name}=exit@{hit}");
+            println!("{point}");
+            if !die_at(&server, &mut sources, &ledger, &table, &point) && round == 0 {
+                missed.push(name.clone());
+            }
+        }
+    }
+    assert!(missed.is_empty(), "named places that this test does not reach: {missed:?}");
+}
+
+#[test]
+#[ignore = "needs the durable path"]
+fn an_error_at_every_named_place_loses_and_doubles_nothing() {
+    let seed = scale::seed("an_error_at_every_named_place");
+    let mut random = Random::new(seed);
+    let (table, ledger) = (unique("errors"), Ledger::new());
+    let server = Setup::default().flags(&SEAL_OFTEN).start();
+    let mut sources = pushers(&ledger, &server.address(), &table, 2, seed, 0);
+    sources[0].push();
+    for name in failpoints() {
+        let point = format!("{name}=error@{}", 1 + random.below(3));
+        println!("{point}");
+        server.kill();
+        // An error on the way up may refuse the start, never lose a row.
+        if let Err(reason) = server.try_restart(&[("FRESHET_FAILPOINTS", &point)]) {
+            println!("{point} refused the start: {}", reason.lines().last().unwrap_or_default());
+            server.restart();
+        }
+        while_pushing(&mut sources, || {
+            pause(&mut random, 300, 900);
+            ledger.check(&server, &table);
+        });
+        // It was one error: the same process goes on, and all sources get their acknowledgements.
+        ledger.check_whole(&server, &table);
+    }
+    server.kill();
+    server.restart();
+    ledger.check_whole(&server, &table);
+}
+
+/// A process that is stopped for longer than any lease and goes on is harmless.
+#[test]
+#[ignore = "needs the durable path"]
+fn a_process_that_stood_still_goes_on() {
+    let times = scale::count("stops", 3, 50);
+    let seed = scale::seed("a_process_that_stood_still");
+    let mut random = Random::new(seed);
+    let server = Setup::default().flags(&SEAL_OFTEN).start();
+    let (table, ledger) = (unique("stops"), Ledger::new());
+    let mut sources = pushers(&ledger, &server.address(), &table, 2, seed, 0);
+    sources[0].push();
+    while_pushing(&mut sources, || {
+        for _ in 0..times {
+            pause(&mut random, 50, 500);
+            server.pause();
+            pause(&mut random, 200, 4000);
+            server.resume();
+            ledger.check(&server, &table);
+        }
+    });
+    ledger.check_whole(&server, &table);
+}
+
+// --- T2: how fast it comes back --------------------------------------------------------------------------------------------------
+
+/// What an answer during recovery was.
+#[derive(Debug, Default)]
+struct Recovery {
+    recovering: u64,
+    served_after: Option<Duration>,
+}
+
+#[test]
+#[ignore = "needs the durable path"]
+fn a_table_that_is_replayed_says_so_and_others_are_served_at_once() {
+    let mib = scale::count("MiB of journal", 48, 1024);
+    let seed = scale::seed("a_table_that_is_replayed");
+    // The promise is for release builds on a quiet machine.
+    let slack = if cluster::binary().components().any(|part| part.as_os_str() == "release") { 1 } else { 10 };
+    let server = Setup::default().flags(&SEAL_NEVER).start();
+    let (replayed, sealed) = (unique("replayed"), unique("sealed"));
+
+    let small = Ledger::new();
+    let mut source = Pusher::new(&small, Pairs::new("s", seed), &server.address(), &sealed);
+    for _ in 0..20 {
+        source.push();
+    }
+    let _ = server.post(&format!("/api/v1/tables/{sealed}/publish"), &json!({})).expect(200);
+
+    let big = Ledger::new();
+    let mut pairs = Pairs::new("s", seed).with_text(2000);
+    let mut bytes = 0;
+    {
+        let mut source = Pusher::new(&big, Pairs::new("unused", 0), &server.address(), &replayed);
+        while bytes < mib << 20 {
+            let batch = pairs.batch_of(250);
+            bytes += batch.records().iter().map(|row| u64::try_from(row.len()).unwrap()).sum::<u64>();
+            source.push_batch(&batch);
+        }
+    }
+    let rows = big.rows();
+    server.kill();
+
+    let began = Instant::now();
+    server.spawn_again(&[]);
+    let mut seen = Recovery::default();
+    let mut sealed_after = None;
+    wait::until_within(Duration::from_secs(600), "both tables to be served", || {
+        if sealed_after.is_none() && server.try_rows(&format!("SELECT COUNT(*) FROM \"{sealed}\"")).is_ok() {
+            sealed_after = Some(began.elapsed());
+        }
+        let query = json!({"query": format!("SELECT COUNT(*) FROM \"{replayed}\""), "resultFormat": "array"});
+        let answer = server.try_send(server.client().post(server.url("/druid/v2/sql")).json(&query))?;
+        match answer.status {
+            200 => {
+                assert_eq!(answer.json(), json!([[rows]]), "an answer is whole or it is no answer");
+                seen.served_after.get_or_insert(began.elapsed());
+            }
+            503 => {
+                assert_eq!(answer.json()["errorCode"], "RECOVERING", "{}", answer.text());
+                seen.recovering += 1;
+            }
+            _ => panic!("{}: {}", answer.status, answer.text()),
+        }
+        if seen.served_after.is_some() && sealed_after.is_some() { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    let (sealed_after, served_after) = (sealed_after.unwrap(), seen.served_after.unwrap());
+    println!(
+        "{mib} MiB, {rows} rows: the sealed table after {sealed_after:?}, the replayed one after {served_after:?}, {} times RECOVERING",
+        seen.recovering
+    );
+    assert!(sealed_after < Duration::from_secs(2) * slack, "nothing to replay, but {sealed_after:?}");
+    let promised = Duration::from_millis(2000 + mib * 10_000 / 1024) * slack;
+    assert!(served_after < promised, "{served_after:?} for {mib} MiB, {promised:?} were promised");
+    big.check_whole(&server, &replayed);
+    small.check_whole(&server, &sealed);
+}
+
+// --- T11: a full disk --------------------------------------------------------------------------------------------------------------
+
+/// A small file system in memory; gone when dropped, or with the process.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// `None` after a counted skip: only root may mount.
+    fn mount(mib: u64) -> Option<Self> {
+        let folder = tempfile::Builder::new().prefix("freshet-disk-").tempdir().unwrap();
+        let path = folder.path().to_string_lossy().into_owned();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0700"), "freshet-test", &path])
+            .output()
+            .unwrap();
+        if !mounted.status.success() {
+            let reason = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
+            services::skip(&format!("a small file system cannot be mounted: {reason}"));
+            return None;
+        }
+        reaper::at_exit(&format!("umount -l '{path}'; rmdir '{path}'"));
+        Some(Self { folder })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Takes all the space there is.
+    fn fill(&self) {
+        use std::io::Write;
+        let mut ballast = std::fs::File::options().create(true).append(true).open(self.ballast()).unwrap();
+        for piece in [1 << 20, 4096, 1] {
+            while ballast.write_all(&vec![0x5a; piece]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.ballast()).unwrap();
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.path().join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l".as_ref(), self.folder.path().as_os_str()]).status();
+    }
+}
+
+#[test]
+#[ignore = "needs the durable path"]
+fn a_full_disk_pushes_back_and_the_work_goes_on_by_itself() {
+    let cycles = scale::count("full disks", 5, 100);
+    let seed = scale::seed("a_full_disk");
+    let mut random = Random::new(seed);
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let server = Setup::default().data_dir(&disk.path().join("data")).flags(&SEAL_OFTEN).start();
+    let (table, ledger) = (unique("full"), Ledger::new());
+    let mut sources = pushers(&ledger, &server.address(), &table, 2, seed, 0);
+    sources[0].push();
+    let probe = |server: &Server| {
+        let path = server.url("/api/v1/push/probe_of_full_disk");
+        server.try_send(server.client().post(path).json(&json!([{"time": 0, "n": 1}])))
+    };
+    while_pushing(&mut sources, || {
+        for cycle in 0..cycles {
+            pause(&mut random, 100, 800);
+            disk.fill();
+            let refused = wait::until("a push to be refused", || match probe(&server) {
+                Ok(answer) if answer.status == 503 => Ok(answer),
+                // What a seal gives back may be used once more.
+                other => {
+                    disk.fill();
+                    Err(format!("{other:?}"))
+                }
+            });
+            assert!(refused.header("retry-after").is_some(), "{:?}", refused.headers);
+            assert!(refused.json()["hint"].is_string(), "{}", refused.text());
+            ledger.check(&server, &table);
+            // Every third time it is killed while the disk is full, and started when there is room.
+            let killed = cycle % 3 == 2;
+            if killed {
+                server.kill();
+            }
+            disk.free();
+            if killed {
+                server.restart();
+            }
+            let freed = Instant::now();
+            wait::until("a push to be taken", || match probe(&server) {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+            assert!(freed.elapsed() < Duration::from_secs(30), "it took {:?}", freed.elapsed());
+            ledger.check(&server, &table);
+        }
+    });
+    ledger.check_whole(&server, &table);
+    server.kill();
+    server.restart();
+    ledger.check_whole(&server, &table);
+    let _: Value = server.get("/health/ready").expect(200);
+}

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Other readers of our Parquet files: prints the path of a Python that has DuckDB and pyarrow, installed into the cache when needed.
+#
+# FRESHET_CACHE   where fetched files stay (default: ~/.cache/freshet)
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/services/lib.sh
+. "$here/lib.sh"
+
+python_venv readers duckdb==2.0.0 pyarrow==26.0.1
