@@ -73,6 +73,14 @@ impl KeptOffsets {
         }
     }
 
+    /// All before these positions is stored; some may have passed them already.
+    pub(crate) fn reach(&self, positions: &[(StreamPartition, Offset)]) {
+        let mut next = self.next.lock();
+        for (partition, offset) in positions {
+            next.entry(*partition).and_modify(|at| *at = (*at).max(*offset));
+        }
+    }
+
     fn begin(&self, at: impl IntoIterator<Item = (StreamPartition, Offset)>) {
         let mut next = self.next.lock();
         for (partition, offset) in at {

@@ -123,12 +123,14 @@ impl StreamTask {
                 *self.link.trouble.lock() = Some(error);
             }
             if batch.records().is_empty() {
+                self.offsets.reach(batch.reached());
                 continue;
             }
             match self.store(&batch, &mut rows, decoder.as_mut()) {
                 Some(bad) => bad_rows += bad,
                 None => return,
             }
+            self.offsets.reach(batch.reached());
             if let Some(reason) = too_bad(&spec.tuning, bad_rows) {
                 *self.link.failure.lock() = Some(reason);
                 return;

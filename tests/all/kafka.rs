@@ -6,10 +6,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
+use freshet_ingest::source::kafka::KafkaSource;
+use freshet_ingest::source::{RawBatch, Source, SourceError, StreamPartition};
+use freshet_ingest::spec::KafkaSpec;
 use freshet_tests::cluster::{self, Answer, Server, shared, unique};
 use freshet_tests::events::{Event, Events, Oracle};
 use freshet_tests::services::{self, Kafka};
 use freshet_tests::wait;
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 const SUPERVISORS: &str = "/druid/indexer/v1/supervisor";
@@ -446,11 +453,20 @@ fn aborted_transactions_are_never_seen() {
 }
 
 #[test]
-#[ignore = "the marker that ends a transaction counts as lag: it stays at 1"]
 fn the_end_of_a_transaction_is_no_lag() {
     let Some(kafka) = services::kafka() else { return };
     let table = unique("txn_lag");
     read_transactions(kafka, &table).wait_and_check(shared(), &table);
+    wait_for_lag_zero(shared(), &table);
+    // Each of the three transactions has 50 records and a mark.
+    let payload = payload(shared(), &table);
+    assert_eq!(payload["latestOffsets"], json!({"0": 153}), "{payload}");
+    assert_eq!(payload["activeTasks"][0]["currentOffsets"], json!({"0": 153}), "{payload}");
+    // Nothing was skipped for it: what comes next is read.
+    shared().wait_for_rows(&table, 100);
+    let next: Vec<_> = Events::new("next", 8).take(10).collect();
+    kafka.topic(&table).send(0, texts(&next));
+    shared().wait_for_rows(&table, 110);
     wait_for_lag_zero(shared(), &table);
     let _ = act(shared(), &table, "terminate").expect(200);
 }
@@ -465,6 +481,103 @@ fn read_transactions(kafka: &Kafka, table: &str) -> Oracle {
     kafka.send_in_transaction(table, 0, &texts(&later), true);
     submit(shared(), &events_spec(kafka.address(), table, table), table);
     Oracle::of(committed.iter().chain(&later))
+}
+
+// --- what a topic tells of itself ---------------------------------------------------------------------------------------
+
+fn source(kafka: &Kafka, topic: &str) -> KafkaSource {
+    KafkaSource::new("test", &KafkaSpec::new(topic, kafka.address())).unwrap()
+}
+
+fn admin(kafka: &Kafka) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap()
+}
+
+#[test]
+fn a_topic_made_again_under_its_name_has_another_id() {
+    let Some(kafka) = services::kafka() else { return };
+    let topic = unique("again");
+    kafka.create_topic(&topic, 1);
+    let mut first = source(kafka, &topic);
+    let id = first.stream_id().unwrap().expect("this broker has topic ids");
+    let mut second = source(kafka, &topic);
+    let _ = second.partitions().unwrap();
+    assert_eq!(second.stream_id(), Ok(Some(id.clone())), "another client, another broker asked");
+    kafka.add_partitions(&topic, 2);
+    assert_eq!(first.stream_id(), Ok(Some(id.clone())), "it grew and is the same");
+
+    let deleted = block_on(admin(kafka).delete_topics(&[&topic], &AdminOptions::new())).unwrap();
+    assert_eq!(deleted, [Ok(topic.clone())]);
+    let why = wait::until("the topic to be gone", || match first.stream_id() {
+        Err(error) => Ok(error.to_string()),
+        Ok(id) => Err(format!("{id:?}")),
+    });
+    assert!(why.contains(&format!("`{topic}`")), "{why}");
+    kafka.create_topic(&topic, 1);
+    let again = wait::until("the new topic to be there", || match first.stream_id() {
+        Ok(Some(id)) => Ok(id),
+        other => Err(format!("{other:?}")),
+    });
+    assert_ne!(again, id);
+    assert_eq!(second.stream_id(), Ok(Some(again)));
+}
+
+#[test]
+fn the_retention_of_a_topic_is_known() {
+    let Some(kafka) = services::kafka() else { return };
+    let hour = unique("hour");
+    let new = NewTopic::new(&hour, 1, TopicReplication::Fixed(1)).set("retention.ms", "3600000");
+    assert!(block_on(admin(kafka).create_topics([&new], &AdminOptions::new())).unwrap().iter().all(Result::is_ok));
+    let mut source_of_hour = source(kafka, &hour);
+    assert_eq!(source_of_hour.retention(), Ok(Some(Duration::from_secs(3600))));
+    assert_eq!(source_of_hour.retention(), Ok(Some(Duration::from_secs(3600))), "as heard before");
+
+    // The broker of tests keeps all for ever.
+    let forever = unique("forever");
+    kafka.create_topic(&forever, 1);
+    assert_eq!(source(kafka, &forever).retention(), Ok(None));
+    assert_eq!(source(kafka, &unique("nowhere")).retention(), Ok(None), "no such topic is no error");
+}
+
+#[test]
+fn records_that_are_gone_are_named_with_their_stream_partition() {
+    let Some(kafka) = services::kafka() else { return };
+    let topic = unique("gone");
+    kafka.create_topic(&topic, 2);
+    let producer = kafka.topic(&topic);
+    producer.send(0, (0..10).map(|n: i32| n.to_string()));
+    producer.send(1, (0..100).map(|n: i32| n.to_string()));
+    let mut source = source(kafka, &topic);
+    let mut batch = RawBatch::default();
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&topic, 1, Offset::Offset(40)).unwrap();
+    let deleted = block_on(admin(kafka).delete_records(&before, &AdminOptions::new())).unwrap();
+    assert_eq!(deleted.find_partition(&topic, 1).unwrap().offset(), Offset::Offset(40));
+    source.assign(&[(StreamPartition(0), 0), (StreamPartition(1), 10)]).unwrap();
+    let error = wait::until("the gap to show", || {
+        let polled = source.poll(&mut batch, Duration::from_millis(50));
+        polled.map_or_else(Ok, |()| Err(format!("{batch:?}")))
+    });
+    let why = format!("topic `{topic}`: offset 10 of stream partition 1 is gone, the oldest kept is 40");
+    assert_eq!(error, SourceError::OutOfRange(why));
+    // The other goes on, and this one never from another offset.
+    let all = wait::until("the other partition", || {
+        source.poll(&mut batch, Duration::from_millis(50)).unwrap();
+        let read: Vec<_> = batch.records().iter().map(|r| (r.partition.0, r.offset)).collect();
+        if read.len() >= 10 { Ok(read) } else { Err(format!("{read:?}")) }
+    });
+    assert_eq!(all, (0..10).map(|offset| (0, offset)).collect::<Vec<_>>());
+    batch.clear();
+    source.assign(&[(StreamPartition(1), 40)]).unwrap();
+    wait::until("the rest", || {
+        source.poll(&mut batch, Duration::from_millis(50)).unwrap();
+        if batch.reached().contains(&(StreamPartition(1), 100)) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", batch.reached()))
+        }
+    });
+    assert_eq!(batch.records().iter().map(|r| r.offset).collect::<Vec<_>>(), (40..100).collect::<Vec<i64>>());
 }
 
 // --- records that cannot be read ----------------------------------------------------------------------------------------

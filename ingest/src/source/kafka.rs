@@ -6,24 +6,35 @@
 //!
 //! The client reconnects by itself and goes on where it was; an outage shows as [`SourceError::Lost`] from time to time
 //! and otherwise as silence.
+//!
+//! The last offsets of a stream partition may belong to no record: the mark that ends a transaction takes one. At the end
+//! of a stream partition the client says so, and then its position, which counts the marks, is handed on.
 
-use std::time::Duration;
+mod retention;
+mod topic_id;
+
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
 use freshet_segment::time::Timestamp;
 
 use super::{Bounds, Offset, RawBatch, Source, SourceError, StreamPartition};
 use crate::spec::{KafkaSpec, is_secret_property};
+use retention::Retention;
+use topic_id::NoAnswer;
 
 /// How long one question to the brokers may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Notices taken off the queue of a client that only asks questions.
 const NOTICES_MAX: usize = 1_000;
+/// How long the topic's id is not asked for after brokers that answer everything else did not answer that.
+const ID_REST: Duration = Duration::from_secs(60);
 
 /// Settings that make offsets ours; no spec can change them.
 const FIXED: &[(&str, &str)] = &[
@@ -33,7 +44,7 @@ const FIXED: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
     ("check.crcs", "true"),
     ("allow.auto.create.topics", "false"),
-    ("enable.partition.eof", "false"),
+    ("enable.partition.eof", "true"),
 ];
 
 /// Settings that a spec may change.
@@ -54,7 +65,15 @@ pub struct KafkaSource {
     topic: String,
     /// For people: the brokers of the spec.
     brokers: String,
-    assigned: bool,
+    /// Where reading began, since the last assignment.
+    assigned: Vec<(StreamPartition, Offset)>,
+    /// A broker that leads a stream partition: the one to ask about the topic.
+    leader: Option<i32>,
+    /// Whether the brokers ever told the topic's id.
+    told_id: bool,
+    /// Until when they are not asked for it.
+    id_rests_until: Option<Instant>,
+    retention: Retention,
 }
 
 impl std::fmt::Debug for KafkaSource {
@@ -69,11 +88,10 @@ impl KafkaSource {
     /// # Errors
     /// `Lost` when the client cannot be made of these properties.
     pub fn new(id: &str, spec: &KafkaSpec) -> Result<Self, SourceError> {
+        let of_spec = spec.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings = || DEFAULTS.iter().copied().chain(of_spec.clone());
         let mut config = ClientConfig::new();
-        for (name, value) in DEFAULTS {
-            config.set(*name, *value);
-        }
-        for (name, value) in &spec.properties {
+        for (name, value) in settings() {
             config.set(name, value);
         }
         config.set("group.id", format!("freshet-{id}"));
@@ -82,7 +100,75 @@ impl KafkaSource {
         }
         let consumer = config.create().map_err(|error| SourceError::Lost(config_error(&error)))?;
         let brokers = spec.properties.get("bootstrap.servers").cloned().unwrap_or_default();
-        Ok(Self { consumer, topic: spec.topic.clone(), brokers, assigned: false })
+        Ok(Self {
+            consumer,
+            topic: spec.topic.clone(),
+            brokers,
+            assigned: Vec::new(),
+            leader: None,
+            told_id: false,
+            id_rests_until: None,
+            retention: Retention::new(settings()),
+        })
+    }
+
+    /// Adds what is there to the batch. Says which stream partitions were read to their end meanwhile.
+    fn take(
+        &self,
+        batch: &mut RawBatch,
+        timeout: Duration,
+        ended: &mut Vec<StreamPartition>,
+    ) -> Result<(), KafkaError> {
+        let mut wait = timeout;
+        while !batch.is_full() {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    let produced = message.timestamp().to_millis().map(Timestamp::from_millis);
+                    batch.push(StreamPartition(message.partition()), message.offset(), produced, message.payload());
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => ended.push(StreamPartition(partition)),
+                Some(Err(error)) => return Err(error),
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// One past the last record handed out, or mark passed over, of each assigned stream partition that has had one.
+    fn positions(&self) -> Vec<(StreamPartition, Offset)> {
+        // Fails only when the client is closed; then there is nothing to tell.
+        let Ok(list) = self.consumer.position() else { return Vec::new() };
+        let of = |partition: StreamPartition, begin: Offset| {
+            let found = list.find_partition(&self.topic, partition.0)?;
+            match found.offset() {
+                KafkaOffset::Offset(at) if at >= begin => Some((partition, at)),
+                _ => None,
+            }
+        };
+        self.assigned.iter().filter_map(|(partition, begin)| of(*partition, *begin)).collect()
+    }
+
+    /// Some position is not there: the client does not say which, so each is compared with what its stream partition holds.
+    fn out_of_range(&self, code: RDKafkaErrorCode) -> SourceError {
+        let read = self.positions();
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let mut lost = Vec::new();
+        for (partition, begin) in &self.assigned {
+            let wanted = read.iter().find(|(of, _)| of == partition).map_or(*begin, |(_, at)| *at);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok((low, high)) = self.consumer.fetch_watermarks(&self.topic, partition.0, left) else { break };
+            if wanted < low {
+                lost.push(format!("offset {wanted} of {partition} is gone, the oldest kept is {low}"));
+            } else if wanted > high {
+                lost.push(format!("offset {wanted} of {partition} does not exist, its end is {high}"));
+            }
+        }
+        if lost.is_empty() {
+            // The brokers are away again, or a leader that was behind has caught up.
+            lost.push(code.to_string());
+        }
+        SourceError::OutOfRange(format!("topic `{}`: {}", self.topic, lost.join("; ")))
     }
 
     fn lost(&self, doing: &str, error: &KafkaError) -> SourceError {
@@ -107,7 +193,7 @@ fn config_error(error: &KafkaError) -> String {
 
 impl Source for KafkaSource {
     fn partitions(&mut self) -> Result<Vec<StreamPartition>, SourceError> {
-        if !self.assigned {
+        if self.assigned.is_empty() {
             // Nobody polls a client that only asks; its notices must not pile up.
             for _ in 0..NOTICES_MAX {
                 if self.consumer.poll(Duration::ZERO).is_none() {
@@ -131,7 +217,46 @@ impl Source for KafkaSource {
         if topic.partitions().is_empty() {
             return Err(missing("it has no partitions".to_owned()));
         }
+        self.leader = topic.partitions().iter().map(MetadataPartition::leader).find(|leader| *leader >= 0);
         Ok(topic.partitions().iter().map(|partition| StreamPartition(partition.id())).collect())
+    }
+
+    fn stream_id(&mut self) -> Result<Option<String>, SourceError> {
+        if self.id_rests_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(None);
+        }
+        // Not whoever the library would ask, the cluster's controller: reading does not need that one.
+        if self.leader.is_none() {
+            self.partitions()?;
+        }
+        match topic_id::ask(self.consumer.client(), &self.topic, self.leader, ANSWER_TIMEOUT) {
+            Ok(id) => {
+                self.told_id |= id.is_some();
+                Ok(id)
+            }
+            Err(NoAnswer::Unsupported) => Ok(None),
+            Err(NoAnswer::Refused(why)) => {
+                Err(SourceError::Lost(format!("the brokers do not tell the id of topic `{}`: {why}", self.topic)))
+            }
+            Err(NoAnswer::TimedOut) => {
+                // Perhaps that broker is no more.
+                self.leader = None;
+                let asked = "asking for its id";
+                let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+                if self.told_id {
+                    return Err(self.lost(asked, &timed_out));
+                }
+                // An outage, or brokers that do not answer this of all questions?
+                let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT);
+                metadata.map_err(|error| self.lost(asked, &error))?;
+                self.id_rests_until = Some(Instant::now() + ID_REST);
+                Ok(None)
+            }
+        }
+    }
+
+    fn retention(&mut self) -> Result<Option<Duration>, SourceError> {
+        Ok(self.retention.of(&self.topic, self.leader, ANSWER_TIMEOUT))
     }
 
     fn bounds(&mut self, partition: StreamPartition) -> Result<Bounds, SourceError> {
@@ -150,48 +275,31 @@ impl Source for KafkaSource {
         }
         let done = if positions.is_empty() { self.consumer.unassign() } else { self.consumer.assign(&list) };
         done.map_err(|error| self.lost("assigning partitions", &error))?;
-        self.assigned = !positions.is_empty();
+        self.assigned = positions.to_vec();
         Ok(())
     }
 
     fn poll(&mut self, batch: &mut RawBatch, timeout: Duration) -> Result<(), SourceError> {
-        let mut wait = timeout;
-        while !batch.is_full() {
-            match self.consumer.poll(wait) {
-                None => break,
-                Some(Ok(message)) => {
-                    let produced = message.timestamp().to_millis().map(Timestamp::from_millis);
-                    batch.push(StreamPartition(message.partition()), message.offset(), produced, message.payload());
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) => {
-                    return Err(match error.rdkafka_error_code() {
-                        Some(code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) => {
-                            SourceError::OutOfRange(format!("topic `{}`: {code}", self.topic))
-                        }
-                        _ => self.lost("reading", &error),
-                    });
+        let mut ended = Vec::new();
+        let taken = self.take(batch, timeout, &mut ended);
+        if !ended.is_empty() {
+            // Now and not at each end: nothing is fetched between here and the last record, so all of these hold.
+            for (partition, at) in self.positions() {
+                if ended.contains(&partition) {
+                    batch.reach(partition, at);
                 }
             }
-            wait = Duration::ZERO;
         }
-        Ok(())
+        taken.map_err(|error| match error.rdkafka_error_code() {
+            Some(
+                code @ (RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation),
+            ) => self.out_of_range(code),
+            _ => self.lost("reading", &error),
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_property_of_a_spec_reaches_the_fixed_settings_and_secrets_are_not_repeated() {
-        for (name, _) in FIXED {
-            assert!(crate::spec::check_property(name).is_err(), "{name}");
-        }
-        let mut spec = KafkaSpec::new("t", "127.0.0.1:1");
-        KafkaSource::new("s", &spec).expect("all settings are known to the client");
-        spec.properties.insert("security.protocol".to_owned(), "morse".to_owned());
-        let error = KafkaSource::new("s", &spec).map(drop).expect_err("no such protocol");
-        assert!(error.to_string().contains("`security.protocol`"), "{error}");
-    }
-}
+mod tests;

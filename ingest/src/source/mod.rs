@@ -64,6 +64,7 @@ pub struct RawRecord {
 pub struct RawBatch {
     bytes: Vec<u8>,
     records: Vec<RawRecord>,
+    reached: Vec<(StreamPartition, Offset)>,
 }
 
 /// Records of one poll: what the decoder and the columns handle well at once.
@@ -72,10 +73,11 @@ pub const BATCH_RECORDS_MAX: usize = 8_192;
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
 impl RawBatch {
-    /// Forgets all records.
+    /// Forgets all records and positions.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.records.clear();
+        self.reached.clear();
     }
 
     /// Whether another record should wait for the next batch.
@@ -97,6 +99,19 @@ impl RawBatch {
             start..self.bytes.len()
         });
         self.records.push(RawRecord { partition, offset, produced, payload });
+    }
+
+    /// Says that before this position of a stream partition there is nothing to read but the records handed out so far, in
+    /// this batch or an earlier one since the assignment. It may lie beyond the last record, where a source keeps
+    /// marks of its own there; records of this batch may lie beyond it.
+    pub fn reach(&mut self, partition: StreamPartition, offset: Offset) {
+        self.reached.push((partition, offset));
+    }
+
+    /// The positions of [`Self::reach`]: once all records of the batch are stored, their stream partitions have come at
+    /// least this far.
+    pub fn reached(&self) -> &[(StreamPartition, Offset)] {
+        &self.reached
     }
 
     /// All records.
@@ -127,6 +142,20 @@ pub trait Source: Send {
     /// `Lost`.
     fn partitions(&mut self) -> Result<Vec<StreamPartition>, SourceError>;
 
+    /// Which stream this is, beyond its name: another one when the stream was deleted and made again. `None` when the source
+    /// cannot tell, which says nothing about whether it is the same.
+    ///
+    /// # Errors
+    /// `Lost`.
+    fn stream_id(&mut self) -> Result<Option<String>, SourceError>;
+
+    /// How long the stream keeps a record, by its settings a while ago; `None` when it does so for ever or the source
+    /// cannot tell. It may keep records for less, as when their bytes are limited too.
+    ///
+    /// # Errors
+    /// `Lost`.
+    fn retention(&mut self) -> Result<Option<Duration>, SourceError>;
+
     /// What a stream partition holds.
     ///
     /// # Errors
@@ -139,8 +168,8 @@ pub trait Source: Send {
     /// `Lost`.
     fn assign(&mut self, positions: &[(StreamPartition, Offset)]) -> Result<(), SourceError>;
 
-    /// Waits up to `timeout` for a first record, then adds all that are there until the batch is full. Records added
-    /// before an error are good.
+    /// Waits up to `timeout` for a first record or a position reached, then adds all that are there until the batch is full.
+    /// What was added before an error is good.
     ///
     /// # Errors
     /// `Lost` and `OutOfRange`.

@@ -121,6 +121,16 @@ impl Source for FakeSource {
         Ok(self.stream.logs.lock().keys().map(|p| StreamPartition(*p)).collect())
     }
 
+    fn stream_id(&mut self) -> Result<Option<String>, SourceError> {
+        self.check()?;
+        Ok(None)
+    }
+
+    fn retention(&mut self) -> Result<Option<Duration>, SourceError> {
+        self.check()?;
+        Ok(None)
+    }
+
     fn bounds(&mut self, partition: StreamPartition) -> Result<Bounds, SourceError> {
         self.check()?;
         let logs = self.stream.logs.lock();
