@@ -219,6 +219,17 @@ impl TableSchema {
         Self::build(1, all)
     }
 
+    /// A schema as it was kept: all columns, the time column first.
+    pub(crate) fn restore(version: u64, columns: Vec<Column>) -> Result<Self> {
+        if columns.first() != Some(&Column::time()) || version == 0 {
+            return Err(SegmentError::invalid(
+                "table schema",
+                "it does not begin with the time column, or has no version",
+            ));
+        }
+        Self::build(version, columns)
+    }
+
     fn build(version: u64, columns: Vec<Column>) -> Result<Self> {
         if columns.len() > COLUMN_COUNT_MAX {
             return Err(SegmentError::Full {

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use freshet_segment::catalog::{Catalog, MemoryCatalog, SupervisorRow, TableRow};
+use freshet_segment::catalog::{
+    Catalog, Checkpoint, Commit, DataGap, DedupKey, Lease, LeaseRef, LogEntry, MemoryCatalog, Publication, PublishId,
+    Replacement, SegmentRow, StreamRange, SupervisorRow, TableReading, TableRow,
+};
 use freshet_segment::error::{ErrorKind, SegmentError};
-use freshet_segment::id::TableId;
+use freshet_segment::id::{SegmentId, TableId};
 use freshet_segment::schema::{ColumnType, Observed as Seen, TableSchema};
+use freshet_segment::time::Interval;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -464,6 +468,114 @@ impl Catalog for FlakyCatalog {
     }
     async fn delete_supervisor(&self, id: &str) -> freshet_segment::Result<()> {
         self.inner.delete_supervisor(id).await
+    }
+    async fn acquire_lease(&self, group: &str, owner: &str, ttl: Duration) -> freshet_segment::Result<Lease> {
+        self.inner.acquire_lease(group, owner, ttl).await
+    }
+    async fn seize_lease(&self, group: &str, owner: &str, ttl: Duration) -> freshet_segment::Result<Lease> {
+        self.inner.seize_lease(group, owner, ttl).await
+    }
+    async fn renew_lease(&self, lease: &LeaseRef, ttl: Duration) -> freshet_segment::Result<()> {
+        self.inner.renew_lease(lease, ttl).await
+    }
+    async fn release_lease(&self, lease: &LeaseRef) -> freshet_segment::Result<()> {
+        self.inner.release_lease(lease).await
+    }
+    async fn start_checkpoints(
+        &self,
+        table: TableId,
+        lease: &LeaseRef,
+        at: &[StreamRange],
+    ) -> freshet_segment::Result<Vec<Checkpoint>> {
+        self.inner.start_checkpoints(table, lease, at).await
+    }
+    async fn checkpoints(&self, table: TableId, stream: &str) -> freshet_segment::Result<Vec<Checkpoint>> {
+        self.inner.checkpoints(table, stream).await
+    }
+    async fn reset_offsets(
+        &self,
+        table: TableId,
+        stream: &str,
+        lease: &LeaseRef,
+        to: Option<&[(i32, i64)]>,
+    ) -> freshet_segment::Result<()> {
+        self.inner.reset_offsets(table, stream, lease, to).await
+    }
+    async fn publish(&self, publication: Publication) -> freshet_segment::Result<Commit> {
+        self.inner.publish(publication).await
+    }
+    async fn publication(&self, id: PublishId) -> freshet_segment::Result<Option<Commit>> {
+        self.inner.publication(id).await
+    }
+    async fn replace(&self, replacement: Replacement) -> freshet_segment::Result<Commit> {
+        self.inner.replace(replacement).await
+    }
+    async fn drop_interval(
+        &self,
+        table: TableId,
+        interval: Interval,
+        lease: Option<&LeaseRef>,
+    ) -> freshet_segment::Result<Commit> {
+        self.inner.drop_interval(table, interval, lease).await
+    }
+    async fn undo(&self, publish: PublishId, ids: &[(SegmentId, SegmentId)]) -> freshet_segment::Result<Commit> {
+        self.inner.undo(publish, ids).await
+    }
+    async fn last_commit(&self) -> freshet_segment::Result<u64> {
+        self.inner.last_commit().await
+    }
+    async fn commits_since(&self, seq: u64, limit: usize) -> freshet_segment::Result<Vec<Commit>> {
+        self.inner.commits_since(seq, limit).await
+    }
+    async fn reading(&self, table: TableId) -> freshet_segment::Result<TableReading> {
+        self.inner.reading(table).await
+    }
+    async fn segments(&self, table: TableId, at: Option<u64>) -> freshet_segment::Result<Vec<SegmentRow>> {
+        self.inner.segments(table, at).await
+    }
+    async fn dedup(&self, table: TableId, key: &str) -> freshet_segment::Result<Option<DedupKey>> {
+        self.inner.dedup(table, key).await
+    }
+    async fn dedup_since(
+        &self,
+        table: TableId,
+        since: Timestamp,
+        limit: usize,
+    ) -> freshet_segment::Result<Vec<DedupKey>> {
+        self.inner.dedup_since(table, since, limit).await
+    }
+    async fn prune_dedup(&self, table: TableId, before: Timestamp, keep_max: usize) -> freshet_segment::Result<u64> {
+        self.inner.prune_dedup(table, before, keep_max).await
+    }
+    async fn record_gap(&self, gap: DataGap) -> freshet_segment::Result<()> {
+        self.inner.record_gap(gap).await
+    }
+    async fn data_gaps(&self, table: Option<TableId>) -> freshet_segment::Result<Vec<DataGap>> {
+        self.inner.data_gaps(table).await
+    }
+    async fn segments_to_delete(&self, closed_before: Timestamp) -> freshet_segment::Result<Vec<SegmentRow>> {
+        self.inner.segments_to_delete(closed_before).await
+    }
+    async fn segments_deleted(&self, table: TableId, ids: &[SegmentId]) -> freshet_segment::Result<()> {
+        self.inner.segments_deleted(table, ids).await
+    }
+    async fn unnamed(&self, paths: &[String]) -> freshet_segment::Result<Vec<String>> {
+        self.inner.unnamed(paths).await
+    }
+    async fn check(&self) -> freshet_segment::Result<Vec<String>> {
+        self.inner.check().await
+    }
+    async fn export(&self) -> freshet_segment::Result<Vec<u8>> {
+        self.inner.export().await
+    }
+    async fn log_entries(&self, after: u64, limit: usize) -> freshet_segment::Result<Vec<LogEntry>> {
+        self.inner.log_entries(after, limit).await
+    }
+    async fn log_stored(&self, through: u64) -> freshet_segment::Result<()> {
+        self.inner.log_stored(through).await
+    }
+    async fn rebuild(&self, copy: &[u8]) -> freshet_segment::Result<()> {
+        self.inner.rebuild(copy).await
     }
 }
 

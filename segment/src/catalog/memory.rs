@@ -1,124 +1,161 @@
 //! A catalog that lives as long as its process.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Catalog, SupervisorRow, TableRow};
-use crate::error::{Result, SegmentError};
-use crate::id::{TableId, TableName};
-use crate::schema::{Observed, TableSchema};
+use super::books::{Access, Books, Record, Relation, Scan, Store, Value};
+use super::ledger::founding;
+use crate::clock::{Clock, SystemClock};
+use crate::error::Result;
 
+/// Relation and key.
+type Place = (&'static str, Vec<Value>);
+/// Rows of all relations.
+type Rows = BTreeMap<Place, Record>;
+
+/// The catalog in memory; gone with the process. Leases run by the clock's monotonic time.
 #[derive(Debug)]
-struct Entry {
-    row: TableRow,
-    next_number: u32,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    next_table: u64,
-    tables: BTreeMap<TableName, Entry>,
-    supervisors: BTreeMap<String, SupervisorRow>,
-}
-
-impl State {
-    fn table(&mut self, id: TableId) -> Result<&mut Entry> {
-        self.tables
-            .values_mut()
-            .find(|e| e.row.id == id)
-            .ok_or_else(|| SegmentError::NotFound { what: "table number", name: id.to_string() })
-    }
-}
-
-/// Tables and supervisors in memory; gone with the process.
-#[derive(Debug, Default)]
 pub struct MemoryCatalog {
-    state: Mutex<State>,
+    rows: Arc<Mutex<Rows>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl MemoryCatalog {
-    /// An empty catalog.
+    /// An empty catalog on the machine's clocks.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_clock(Arc::new(SystemClock::new()))
+    }
+
+    /// An empty catalog on a given clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let rows = founding().into_iter().map(|(relation, row)| ((relation.name, row.key(relation).to_vec()), row));
+        Self { rows: Arc::new(Mutex::new(rows.collect())), clock }
+    }
+}
+
+impl Default for MemoryCatalog {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 #[async_trait]
-impl Catalog for MemoryCatalog {
-    async fn create_table(&self, name: &TableName, schema: TableSchema) -> Result<TableRow> {
-        let mut state = self.state.lock();
-        if state.tables.contains_key(name) {
-            return Err(SegmentError::Exists { what: "table", name: name.to_string() });
+impl Store for MemoryCatalog {
+    type Books = MemoryBooks;
+
+    async fn begin(&self, _access: Access) -> Result<MemoryBooks> {
+        let rows = Arc::clone(&self.rows).lock_owned().await;
+        Ok(MemoryBooks { rows, before: Vec::new(), clock: Arc::clone(&self.clock) })
+    }
+
+    fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+}
+
+/// A transaction: the rows, locked, and what each changed one was before.
+#[derive(Debug)]
+pub(crate) struct MemoryBooks {
+    rows: OwnedMutexGuard<Rows>,
+    before: Vec<(Place, Option<Record>)>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Drop for MemoryBooks {
+    fn drop(&mut self) {
+        while let Some((key, row)) = self.before.pop() {
+            match row {
+                Some(row) => self.rows.insert(key, row),
+                None => self.rows.remove(&key),
+            };
         }
-        state.next_table += 1;
-        let row = TableRow { id: TableId(state.next_table), name: name.clone(), schema: Arc::new(schema) };
-        state.tables.insert(name.clone(), Entry { row: row.clone(), next_number: 1 });
-        Ok(row)
+    }
+}
+
+impl MemoryBooks {
+    fn prefixed<'a>(
+        &'a self,
+        relation: &'static Relation,
+        prefix: &'a [Value],
+    ) -> impl Iterator<Item = (&'a Place, &'a Record)> {
+        self.rows
+            .range((relation.name, prefix.to_vec())..)
+            .take_while(move |((name, key), _)| *name == relation.name && key.starts_with(prefix))
+    }
+}
+
+#[async_trait]
+impl Books for MemoryBooks {
+    async fn get(&mut self, relation: &'static Relation, key: &[Value]) -> Result<Option<Record>> {
+        Ok(self.rows.get(&(relation.name, key.to_vec())).cloned())
     }
 
-    async fn table(&self, name: &str) -> Result<Option<TableRow>> {
-        let Ok(name) = name.parse::<TableName>() else { return Ok(None) };
-        Ok(self.state.lock().tables.get(&name).map(|e| e.row.clone()))
+    async fn scan(&mut self, relation: &'static Relation, scan: Scan) -> Result<Vec<Record>> {
+        let next = scan.prefix.len();
+        let wanted = self
+            .prefixed(relation, &scan.prefix)
+            .filter(|((_, key), _)| scan.from.as_ref().is_none_or(|from| key.get(next).is_some_and(|at| at >= from)))
+            .map(|(_, row)| row);
+        let limit = scan.limit.unwrap_or(usize::MAX);
+        if scan.reverse {
+            let all: Vec<&Record> = wanted.collect();
+            return Ok(all.into_iter().rev().take(limit).cloned().collect());
+        }
+        Ok(wanted.take(limit).cloned().collect())
     }
 
-    async fn tables(&self) -> Result<Vec<TableRow>> {
-        Ok(self.state.lock().tables.values().map(|e| e.row.clone()).collect())
+    async fn count(&mut self, relation: &'static Relation, prefix: &[Value]) -> Result<u64> {
+        Ok(self.prefixed(relation, prefix).fold(0, |count, _| count + 1))
     }
 
-    async fn drop_table(&self, id: TableId) -> Result<()> {
-        let mut state = self.state.lock();
-        let name = state.table(id)?.row.name.clone();
-        state.tables.remove(&name);
+    async fn put(&mut self, relation: &'static Relation, rows: Vec<Record>) -> Result<()> {
+        for row in rows {
+            let key = (relation.name, row.key(relation).to_vec());
+            let old = self.rows.insert(key.clone(), row);
+            self.before.push((key, old));
+        }
         Ok(())
     }
 
-    async fn widen_schema(&self, id: TableId, observed: &[Observed]) -> Result<Arc<TableSchema>> {
-        let mut state = self.state.lock();
-        let entry = state.table(id)?;
-        if let Some(wider) = entry.row.schema.widen(observed)? {
-            entry.row.schema = Arc::new(wider);
+    async fn remove(&mut self, relation: &'static Relation, prefix: &[Value]) -> Result<()> {
+        let keys: Vec<_> = self.prefixed(relation, prefix).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let old = self.rows.remove(&key);
+            self.before.push((key, old));
         }
-        Ok(Arc::clone(&entry.row.schema))
-    }
-
-    async fn lease_numbers(&self, id: TableId, count: u32) -> Result<Range<u32>> {
-        let mut state = self.state.lock();
-        let entry = state.table(id)?;
-        let start = entry.next_number;
-        let end = start.checked_add(count).ok_or(SegmentError::Full {
-            what: "numbering of segments",
-            limit: u64::from(u32::MAX),
-            cure: "make a new table and load the old one's rows into it",
-        })?;
-        entry.next_number = end;
-        Ok(start..end)
-    }
-
-    async fn put_supervisor(&self, row: SupervisorRow) -> Result<()> {
-        self.state.lock().supervisors.insert(row.id.clone(), row);
         Ok(())
     }
 
-    async fn supervisors(&self) -> Result<Vec<SupervisorRow>> {
-        Ok(self.state.lock().supervisors.values().cloned().collect())
+    async fn lease_now(&mut self) -> Result<i64> {
+        Ok(i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX))
     }
 
-    async fn delete_supervisor(&self, id: &str) -> Result<()> {
-        match self.state.lock().supervisors.remove(id) {
-            Some(_) => Ok(()),
-            None => Err(SegmentError::NotFound { what: "supervisor", name: id.to_owned() }),
-        }
+    async fn audit(&mut self, _relations: &[&'static Relation]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn commit(mut self) -> Result<()> {
+        self.before.clear();
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn keeps_what_a_catalog_owes() {
-        crate::catalog::suite::run(&super::MemoryCatalog::new());
+    use std::sync::Arc;
+
+    use crate::catalog::suite::{self, Subject};
+    use crate::clock::ManualClock;
+    use crate::time::Timestamp;
+
+    #[tokio::test]
+    async fn keeps_what_a_catalog_owes() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
+        let catalog = super::MemoryCatalog::with_clock(Arc::clone(&clock) as _);
+        let empty = super::MemoryCatalog::with_clock(Arc::clone(&clock) as _);
+        suite::run(&Subject { catalog: &catalog, empty: &empty, clock: &clock, lease_time_is_manual: true }).await;
     }
 }

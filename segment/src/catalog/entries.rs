@@ -1,0 +1,374 @@
+//! The rows of the catalog's relations, typed. The order of fields is the order of columns; the first ones are the key.
+//!
+//! Numbers that use all 64 bits (sums, epochs) are kept by their bits in a signed integer; hashes and ids are texts, so
+//! that a database's own shell shows them as errors and logs do.
+
+use std::sync::Arc;
+
+use super::books::{Guard, Relation, Value};
+use super::rows::{
+    Commit, CommitCause, DataGap, DedupKey, NewSegment, PublishId, SegmentFiles, SegmentRow, StoredFile, SupervisorRow,
+};
+use crate::id::{SegmentId, TableId, TableName};
+use crate::time::Timestamp;
+
+/// A value that is one column.
+pub(crate) trait Cell: Sized {
+    fn to_value(&self) -> Value;
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+/// A row of one relation.
+pub(crate) trait Entry: Sized + Send + Sync {
+    const RELATION: &'static Relation;
+    fn values(&self) -> Vec<Value>;
+    fn from_values(values: Vec<Value>) -> Option<Self>;
+}
+
+macro_rules! cells {
+    ($($type:ty: |$to:ident| $value:expr, |$from:ident| $back:expr;)*) => {$(
+        impl Cell for $type {
+            fn to_value(&self) -> Value {
+                let $to = self;
+                $value
+            }
+            fn from_value(value: Value) -> Option<Self> {
+                let $from = value;
+                $back
+            }
+        }
+    )*};
+}
+
+fn int(value: Value) -> Option<i64> {
+    if let Value::Int(int) = value { Some(int) } else { None }
+}
+
+fn text(value: Value) -> Option<String> {
+    if let Value::Text(text) = value { Some(text) } else { None }
+}
+
+cells! {
+    i64: |v| Value::Int(*v), |v| int(v);
+    u64: |v| Value::Int(v.cast_signed()), |v| int(v).map(i64::cast_unsigned);
+    i32: |v| Value::Int(i64::from(*v)), |v| int(v)?.try_into().ok();
+    u32: |v| Value::Int(i64::from(*v)), |v| int(v)?.try_into().ok();
+    u16: |v| Value::Int(i64::from(*v)), |v| int(v)?.try_into().ok();
+    bool: |v| Value::Int(i64::from(*v)), |v| match int(v)? { 0 => Some(false), 1 => Some(true), _ => None };
+    String: |v| Value::Text(v.clone()), |v| text(v);
+    Arc<str>: |v| Value::Text(v.to_string()), |v| text(v).map(Arc::from);
+    Timestamp: |v| Value::Int(v.as_millis()), |v| int(v).map(Self::from_millis);
+    TableId: |v| v.0.to_value(), |v| u64::from_value(v).map(Self);
+    TableName: |v| Value::Text(v.to_string()), |v| text(v)?.parse().ok();
+    SegmentId: |v| Value::Text(v.to_string()), |v| text(v)?.parse().ok();
+    PublishId: |v| Value::Text(v.to_string()), |v| text(v)?.parse().ok();
+    CommitCause: |v| Value::Text(v.name().to_owned()), |v| text(v)?.parse().ok();
+    [u8; 32]: |v| Value::Text(hex(v)), |v| unhex(&text(v)?);
+    Vec<SegmentId>: |v| Value::Text(ids_text(v)), |v| ids_read(&text(v)?);
+}
+
+impl<T: Cell> Cell for Option<T> {
+    fn to_value(&self) -> Value {
+        self.as_ref().map_or(Value::Null, T::to_value)
+    }
+    fn from_value(value: Value) -> Option<Self> {
+        if value == Value::Null { Some(None) } else { T::from_value(value).map(Some) }
+    }
+}
+
+/// Small hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs.iter().map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+    if rest.is_empty() { bytes?.try_into().ok() } else { None }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// Ids as a JSON array.
+fn ids_text(ids: &[SegmentId]) -> String {
+    serde_json::Value::from(ids.iter().map(SegmentId::to_string).collect::<Vec<_>>()).to_string()
+}
+
+fn ids_read(text: &str) -> Option<Vec<SegmentId>> {
+    let ids: Vec<String> = serde_json::from_str(text).ok()?;
+    ids.iter().map(|id| id.parse().ok()).collect()
+}
+
+macro_rules! entries {
+    ($($(#[$doc:meta])* $name:ident = $relation:literal key $key:literal guard $guard:ident
+        { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq)]
+            pub(crate) struct $name { $($(#[$field_doc])* pub(crate) $field: $type),* }
+
+            impl Entry for $name {
+                const RELATION: &'static Relation = &Relation {
+                    name: $relation,
+                    columns: &[$(stringify!($field)),*],
+                    key: $key,
+                    guard: Guard::$guard,
+                };
+                fn values(&self) -> Vec<Value> {
+                    vec![$(self.$field.to_value()),*]
+                }
+                fn from_values(values: Vec<Value>) -> Option<Self> {
+                    let mut values = values.into_iter();
+                    let entry = Self { $($field: Cell::from_value(values.next()?)?),* };
+                    values.next().is_none().then_some(entry)
+                }
+            }
+        )*
+
+        /// Every relation, in the order a copy lists them.
+        pub(crate) const RELATIONS: &[&Relation] = &[$($name::RELATION),*];
+    };
+}
+
+entries! {
+    /// A number of the whole catalog: `commit`, `table`, `guard`.
+    Counter = "counter" key 1 guard None { name: String, value: u64 }
+
+    /// How many rows a guarded relation has in a scope, and the wrapping sum of their hashes.
+    GuardRow = "guard" key 2 guard None { relation: String, scope: String, rows: u64, sum: u64 }
+
+    /// A table; kept after it was dropped until its last segment is gone.
+    TableEntry = "table" key 1 guard Whole {
+        id: TableId,
+        name: TableName,
+        /// JSON, see `ledger::tables`.
+        schema: String,
+        next_number: u32,
+        dropped_at: Option<Timestamp>,
+    }
+
+    /// A supervisor.
+    SupervisorEntry = "supervisor" key 1 guard Whole { id: String, table: TableName, spec: String, suspended: bool }
+
+    /// A lease. The row stays when nobody holds it: its epoch must never fall.
+    LeaseEntry = "lease" key 1 guard Whole {
+        group: Arc<str>,
+        epoch: u64,
+        owner: Option<String>,
+        /// By the clock leases run by.
+        expires: i64,
+    }
+
+    /// A checkpoint; without `next` it was removed, and its generation is remembered.
+    CheckpointEntry = "checkpoint" key 3 guard First {
+        table: TableId,
+        stream: Arc<str>,
+        partition: i32,
+        topic_id: Arc<str>,
+        next: Option<i64>,
+        generation: u64,
+    }
+
+    /// A published range.
+    RangeEntry = "stream_range" key 5 guard First {
+        table: TableId,
+        stream: Arc<str>,
+        partition: i32,
+        generation: u64,
+        from: i64,
+        to: i64,
+        topic_id: Arc<str>,
+        publish: PublishId,
+    }
+
+    /// A commit.
+    CommitEntry = "commit" key 1 guard Whole {
+        seq: u64,
+        publish: PublishId,
+        table: TableId,
+        at: Timestamp,
+        cause: CommitCause,
+        opened: Vec<SegmentId>,
+        closed: Vec<SegmentId>,
+    }
+
+    /// Which commit a request became, and a hash of what it asked for.
+    PublicationEntry = "publication" key 1 guard Whole { publish: PublishId, seq: u64, content: [u8; 32] }
+
+    /// A sealed segment.
+    SegmentEntry = "segment" key 2 guard First {
+        table: TableId,
+        number: u32,
+        id: SegmentId,
+        rows: u64,
+        time_min: Timestamp,
+        time_max: Timestamp,
+        schema_version: u64,
+        format: u16,
+        content_sum: u64,
+        parquet_path: String,
+        parquet_bytes: u64,
+        parquet_sha256: [u8; 32],
+        index_path: String,
+        index_bytes: u64,
+        index_sha256: [u8; 32],
+        meta_path: String,
+        meta_bytes: u64,
+        meta_sha256: [u8; 32],
+        publish: PublishId,
+        visible_from: u64,
+        visible_until: Option<u64>,
+        closed_at: Option<Timestamp>,
+        /// Named by `segments_to_delete`: its files may be gone at any moment.
+        condemned: bool,
+    }
+
+    /// A path, and a segment that names it.
+    FileEntry = "file" key 3 guard Whole { path: String, table: TableId, number: u32 }
+
+    /// Closed segments in the order they were closed.
+    ClosedEntry = "closed_segment" key 3 guard Whole { closed_at: Timestamp, table: TableId, number: u32 }
+
+    /// An idempotency key.
+    DedupEntry = "dedup" key 2 guard None {
+        table: TableId,
+        key: Arc<str>,
+        body_sha256: [u8; 32],
+        answer: String,
+        at: Timestamp,
+    }
+
+    /// Idempotency keys in the order they were answered.
+    DedupOrderEntry = "dedup_order" key 3 guard None { table: TableId, at: Timestamp, key: Arc<str> }
+
+    /// A lost range.
+    GapEntry = "data_gap" key 4 guard Whole {
+        table: TableId,
+        stream: Arc<str>,
+        partition: i32,
+        from: i64,
+        to: i64,
+        reason: String,
+        at: Timestamp,
+    }
+
+    /// A log entry that is not known to be stored elsewhere.
+    OutboxEntry = "outbox" key 1 guard None { seq: u64, line: String }
+}
+
+impl SegmentEntry {
+    pub(crate) fn new(segment: &NewSegment, table: TableId, publish: PublishId, visible_from: u64) -> Self {
+        let NewSegment { id, rows, time_range, schema_version, format, files, content_sum } = segment.clone();
+        let SegmentFiles { parquet, index, meta } = files;
+        Self {
+            table,
+            number: id.number,
+            id,
+            rows,
+            time_min: time_range.0,
+            time_max: time_range.1,
+            schema_version,
+            format,
+            content_sum,
+            parquet_path: parquet.path,
+            parquet_bytes: parquet.bytes,
+            parquet_sha256: parquet.sha256,
+            index_path: index.path,
+            index_bytes: index.bytes,
+            index_sha256: index.sha256,
+            meta_path: meta.path,
+            meta_bytes: meta.bytes,
+            meta_sha256: meta.sha256,
+            publish,
+            visible_from,
+            visible_until: None,
+            closed_at: None,
+            condemned: false,
+        }
+    }
+
+    pub(crate) fn paths(&self) -> [&String; 3] {
+        [&self.parquet_path, &self.index_path, &self.meta_path]
+    }
+
+    /// The row as callers see it, with the hash it is kept with.
+    pub(crate) fn into_row(self, row_sum: u64) -> SegmentRow {
+        let file = |path, bytes, sha256| StoredFile { path, bytes, sha256 };
+        SegmentRow {
+            segment: NewSegment {
+                id: self.id,
+                rows: self.rows,
+                time_range: (self.time_min, self.time_max),
+                schema_version: self.schema_version,
+                format: self.format,
+                files: SegmentFiles {
+                    parquet: file(self.parquet_path, self.parquet_bytes, self.parquet_sha256),
+                    index: file(self.index_path, self.index_bytes, self.index_sha256),
+                    meta: file(self.meta_path, self.meta_bytes, self.meta_sha256),
+                },
+                content_sum: self.content_sum,
+            },
+            table: self.table,
+            publish: self.publish,
+            visible_from: self.visible_from,
+            visible_until: self.visible_until.unwrap_or(u64::MAX),
+            closed_at: self.closed_at,
+            row_sum,
+        }
+    }
+}
+
+impl From<SupervisorRow> for SupervisorEntry {
+    fn from(row: SupervisorRow) -> Self {
+        let SupervisorRow { id, table, spec, suspended } = row;
+        Self { id, table, spec, suspended }
+    }
+}
+
+impl From<SupervisorEntry> for SupervisorRow {
+    fn from(entry: SupervisorEntry) -> Self {
+        let SupervisorEntry { id, table, spec, suspended } = entry;
+        Self { id, table, spec, suspended }
+    }
+}
+
+impl From<Commit> for CommitEntry {
+    fn from(commit: Commit) -> Self {
+        let Commit { seq, publish, table, at, cause, opened, closed } = commit;
+        Self { seq, publish, table, at, cause, opened, closed }
+    }
+}
+
+impl From<CommitEntry> for Commit {
+    fn from(entry: CommitEntry) -> Self {
+        let CommitEntry { seq, publish, table, at, cause, opened, closed } = entry;
+        Self { seq, publish, table, at, cause, opened, closed }
+    }
+}
+
+impl From<DedupEntry> for DedupKey {
+    fn from(entry: DedupEntry) -> Self {
+        let DedupEntry { key, body_sha256, answer, at, .. } = entry;
+        Self { key, body_sha256, answer, at }
+    }
+}
+
+impl From<DataGap> for GapEntry {
+    fn from(gap: DataGap) -> Self {
+        let DataGap { table, stream, partition, from, to, reason, at } = gap;
+        Self { table, stream, partition, from, to, reason, at }
+    }
+}
+
+impl From<GapEntry> for DataGap {
+    fn from(entry: GapEntry) -> Self {
+        let GapEntry { table, stream, partition, from, to, reason, at } = entry;
+        Self { table, stream, partition, from, to, reason, at }
+    }
+}
