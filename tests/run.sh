@@ -124,6 +124,8 @@ fetch_services() {
   local result=0
   "$here/services/kafka.sh" fetch >"$logs/kafka-fetch.log" 2>&1 || result=$?
   echo "$result" >"$logs/kafka-fetch.code"
+  # Without it its tests say so.
+  (have strace || apt_install strace) >"$logs/strace.log" 2>&1 || true
   result=0
   "$here/services/s3.sh" fetch >"$logs/s3-fetch.log" 2>&1 || result=$?
   echo "$result" >"$logs/s3-fetch.code"

@@ -18,13 +18,14 @@ root=$(cd "$here/.." && pwd)
 . "$here/services/lib.sh"
 cd "$root"
 
-pieces=(kills failpoints stops restart disk retry moments damage s3 kafka)
+pieces=(kills failpoints calls stops restart disk retry moments damage s3 kafka)
 
 # tests_of PIECE: the tests, by the beginning of their names.
 tests_of() {
   case "$1" in
     kills) echo crash::kills_at_random_moments ;;
     failpoints) echo crash::a_kill_at_every_named_place crash::an_error_at_every_named_place ;;
+    calls) echo crash::a_kill_at_every_system_call crash::a_sync_that_fails ;;
     stops) echo crash::a_process_that_stood_still ;;
     restart) echo crash::a_table_that_is_replayed ;;
     disk) echo crash::a_full_disk ;;
@@ -49,6 +50,7 @@ logs="${FRESHET_TEST_LOGS:-$target/soak-logs}"
 mkdir -p "$logs"
 
 "$here/services/deps.sh"
+have strace || apt_install strace
 cargo build --workspace --locked --bins --tests
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || commit="$commit, changed"

@@ -1,8 +1,9 @@
 //! Named places of the write path at which a test lets the process fail or end.
 //!
-//! `failpoint!("journal.synced")?` marks a place between two steps of which the order matters. In a plain build it is
-//! `Ok(())` and nothing else; with the feature `failpoints` it asks a registry, filled once from the environment variable
-//! `FRESHET_FAILPOINTS`, what shall happen there:
+//! `failpoint!("journal.synced")?` marks a place between two steps of which the order matters. In a release build it is
+//! `Ok(())` and nothing else; in a dev build, and with the feature `failpoints`, it asks a registry, filled once from the
+//! environment variable `FRESHET_FAILPOINTS`, what shall happen there. Not by the feature alone: a build of the workspace
+//! that the tests ask for it would put it into every binary of that build, the one people run included.
 //!
 //! ```text
 //! FRESHET_FAILPOINTS=journal.synced=exit@3;upload.meta=error      several are parted by `;`
@@ -45,6 +46,9 @@ pub const NAMES: &[&str] = &[
     "upload.meta",
     "upload.headed",
 ];
+
+/// Whether this build asks `FRESHET_FAILPOINTS`.
+pub const COMPILED_IN: bool = cfg!(any(feature = "failpoints", debug_assertions));
 
 /// Every failpoint, for tests that walk them.
 pub fn names() -> &'static [&'static str] {
@@ -92,21 +96,21 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len()
 }
 
-/// What the macro calls; nothing without the feature.
+/// What the macro calls; nothing in a release build.
 ///
 /// # Errors
 /// None in a plain build.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(any(feature = "failpoints", debug_assertions)))]
 #[doc(hidden)]
 #[inline(always)]
 pub const fn pass(_name: &'static str) -> Result<()> {
     Ok(())
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(any(feature = "failpoints", debug_assertions))]
 pub use armed::{arm, pass};
 
-#[cfg(feature = "failpoints")]
+#[cfg(any(feature = "failpoints", debug_assertions))]
 mod armed {
     use std::collections::HashMap;
     use std::sync::LazyLock;
@@ -251,7 +255,7 @@ mod tests {
         assert!(!is_known("journal.synced2"));
     }
 
-    #[cfg(feature = "failpoints")]
+    #[cfg(any(feature = "failpoints", debug_assertions))]
     #[test]
     fn texts_are_read_or_refused() {
         use super::armed::{Armed, Deed, parse};

@@ -4,10 +4,12 @@
 //! How often is said by `FRESHET_TEST_SCALE` and with which seed by `FRESHET_TEST_SEED` (`freshet_tests::scale`); `make soak` runs the
 //! same tests with the counts of a release. docs/soak.md keeps what was run.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use freshet_segment::failpoint;
 use freshet_tests::cluster::{self, Server, Setup, unique};
 use freshet_tests::events::Random;
 use freshet_tests::ledger::{Ledger, Pairs, Pusher, pushers, while_pushing};
@@ -66,29 +68,6 @@ fn kills_at_random_moments_lose_and_double_nothing() {
     server.assert_no_panics();
 }
 
-/// Every `failpoint!("name")` of the product's source.
-fn failpoints() -> Vec<String> {
-    fn walk(folder: &Path, found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let uses = text.split("failpoint!(\"").skip(1);
-                found.extend(uses.filter_map(|rest| rest.split_once('"')).map(|(name, _)| name.to_owned()));
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for part in ["segment/src", "ingest/src", "server/src"] {
-        walk(&services::checkout().join(part), &mut found);
-    }
-    found.sort();
-    found.dedup();
-    found
-}
-
 /// One run that ends at `name=exit@N` while sources push, and the run after it.
 fn die_at(server: &Server, sources: &mut [Pusher<'_>], ledger: &Ledger, table: &str, point: &str) -> bool {
     server.kill();
@@ -120,7 +99,7 @@ fn a_kill_at_every_named_place_loses_and_doubles_nothing() {
     let rounds = scale::count("kills at each failpoint", 1, 5);
     let seed = scale::seed("a_kill_at_every_named_place");
     let mut random = Random::new(seed);
-    let names = failpoints();
+    let names = failpoint::names();
     assert!(names.len() >= 60, "{} named places: {names:?}", names.len());
     let server = Setup::default().flags(&SEAL_OFTEN).start();
     let (table, ledger) = (unique("failpoints"), Ledger::new());
@@ -128,12 +107,12 @@ fn a_kill_at_every_named_place_loses_and_doubles_nothing() {
     sources[0].push();
     let mut missed = Vec::new();
     for round in 0..rounds {
-        for name in &names {
+        for name in names {
             let hit = if round == 0 { 1 } else { 1 + random.below(5) };
             let point = format!("{name}=exit@{hit}");
             println!("{point}");
             if !die_at(&server, &mut sources, &ledger, &table, &point) && round == 0 {
-                missed.push(name.clone());
+                missed.push(*name);
             }
         }
     }
@@ -149,7 +128,7 @@ fn an_error_at_every_named_place_loses_and_doubles_nothing() {
     let server = Setup::default().flags(&SEAL_OFTEN).start();
     let mut sources = pushers(&ledger, &server.address(), &table, 2, seed, 0);
     sources[0].push();
-    for name in failpoints() {
+    for name in failpoint::names() {
         let point = format!("{name}=error@{}", 1 + random.below(3));
         println!("{point}");
         server.kill();
@@ -165,6 +144,133 @@ fn an_error_at_every_named_place_loses_and_doubles_nothing() {
         // It was one error: the same process goes on, and all sources get their acknowledgements.
         ledger.check_whole(&server, &table);
     }
+    server.kill();
+    server.restart();
+    ledger.check_whole(&server, &table);
+}
+
+// --- T1: kills at system calls, T3: a disk that fails --------------------------------------------------------------------------------
+
+/// An `strace` that holds a running server and injects a fault into its system calls; detaches when dropped.
+struct Strace(Child);
+
+impl Strace {
+    /// `None` after a counted skip.
+    fn attach(server: &Server, inject: &str) -> Option<Self> {
+        let calls = inject.split(':').next().unwrap();
+        let started = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &format!("inject={inject}")])
+            .args(["-p", &server.pid().to_string()])
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = started else {
+            services::skip("strace is not installed");
+            return None;
+        };
+        let mut said = String::new();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        // It says so once it holds all threads; an end without that is a refusal.
+        while !said.contains("attached") {
+            if lines.read_line(&mut said).unwrap() == 0 {
+                let _ = child.wait();
+                services::skip(&format!("strace cannot attach: {said}"));
+                return None;
+            }
+        }
+        // It goes on writing: a pipe that nobody reads would stop it.
+        std::thread::spawn(move || lines.lines().count());
+        Some(Self(child))
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// The system calls that change what is on disk.
+const CALLS: [&str; 11] = [
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat2",
+    "linkat",
+    "unlink",
+    "mkdir",
+    "ftruncate",
+    "openat",
+    "pwrite64",
+    "write",
+];
+
+#[test]
+#[ignore = "needs the durable path"]
+fn a_kill_at_every_system_call_of_a_seal_loses_and_doubles_nothing() {
+    // Each n in turn costs minutes; the small count takes every call at n = 1, 2, 4, 8, and so on.
+    let every = scale::count("every n-th call, 1 is yes", 0, 1) > 0;
+    let seed = scale::seed("a_kill_at_every_system_call");
+    let server = Setup::default().flags(&SEAL_NEVER).start();
+    let (table, ledger) = (unique("calls"), Ledger::new());
+    let mut source = Pusher::new(&ledger, Pairs::new("s", seed), &server.address(), &table);
+    source.push();
+    let mut kills = 0;
+    for call in CALLS {
+        let mut n = 1;
+        loop {
+            for _ in 0..3 {
+                source.push();
+            }
+            let Some(strace) = Strace::attach(&server, &format!("{call}:signal=KILL:when={n}")) else { return };
+            let publish = server.client().post(server.url(&format!("/api/v1/tables/{table}/publish"))).json(&json!({}));
+            let answer = server.try_send(publish);
+            drop(strace);
+            if let Ok(answer) = answer {
+                assert_eq!(answer.status, 200, "{call} {n}: {}", answer.text());
+                println!("{call}: a seal has fewer than {n} of one thread");
+                break;
+            }
+            let _ = server.wait_for_end();
+            kills += 1;
+            server.restart();
+            ledger.check_whole(&server, &table);
+            n = if every { n + 1 } else { n * 2 };
+        }
+    }
+    assert!(kills >= 5, "only {kills} kills: a seal syncs, creates and writes files");
+    println!("{kills} kills");
+    let _ = server.post(&format!("/api/v1/tables/{table}/publish"), &json!({})).expect(200);
+    ledger.check_whole(&server, &table);
+}
+
+#[test]
+#[ignore = "needs the durable path"]
+fn a_sync_that_fails_stops_acknowledgements_and_loses_nothing() {
+    let times = scale::count("failed syncs", 8, 500);
+    let seed = scale::seed("a_sync_that_fails");
+    let mut random = Random::new(seed);
+    let server = Setup::default().flags(&SEAL_OFTEN).start();
+    let (table, ledger) = (unique("eio"), Ledger::new());
+    let mut sources = pushers(&ledger, &server.address(), &table, 2, seed, 0);
+    sources[0].push();
+    while_pushing(&mut sources, || {
+        for time in 0..times {
+            let call = ["fdatasync", "fsync"][usize::try_from(random.below(2)).unwrap()];
+            let when = 1 + random.below(20);
+            let Some(strace) = Strace::attach(&server, &format!("{call}:error=EIO:when={when}")) else { return };
+            pause(&mut random, 200, 1500);
+            drop(strace);
+            ledger.check(&server, &table);
+            // What was not synced must not come back as if it were.
+            if time % 3 == 2 {
+                server.kill();
+                server.restart();
+                ledger.check(&server, &table);
+            }
+        }
+    });
+    ledger.check_whole(&server, &table);
     server.kill();
     server.restart();
     ledger.check_whole(&server, &table);

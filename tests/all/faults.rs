@@ -339,6 +339,23 @@ fn look(data: &Path, tables: [(&str, String); 2], expected: &[Value; 2]) -> Resu
 
 // --- T12: a deep storage that goes away ----------------------------------------------------------------------------------------------
 
+/// What the tests below stand on: the stand-in for S3 refuses to write over an object, as S3 does.
+#[test]
+fn the_s3_server_of_the_tests_creates_and_does_not_write_over() {
+    let Some(s3) = services::s3() else { return };
+    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let object = format!("http://{}/{}/{}", s3.address(), s3.bucket(), unique("premise"));
+    // It asks who writes, and believes the answer.
+    let signed = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    let put = |text: &'static str| {
+        let request = client.put(&object).header("Authorization", signed).header("If-None-Match", "*").body(text);
+        request.send().unwrap().status().as_u16()
+    };
+    assert_eq!((put("first"), put("second")), (200, 412));
+    let stored = client.get(&object).header("Authorization", signed).send().unwrap().text().unwrap();
+    assert_eq!(stored, "first");
+}
+
 fn s3_flags(proxy: &Proxy, bucket: &str, prefix: &str) -> Vec<String> {
     ["--deep-storage", &format!("s3://{bucket}/{prefix}"), "--s3-endpoint", &format!("http://{}", proxy.address())]
         .map(str::to_owned)
