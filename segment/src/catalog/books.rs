@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Result, SegmentError};
 
 /// One value of a row. Ordered as databases order them: nothing, integers, texts by their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +72,15 @@ impl Record {
     /// The key of the row.
     pub(crate) fn key(&self, relation: &Relation) -> &[Value] {
         self.values.get(..relation.key).unwrap_or(&self.values)
+    }
+
+    /// Itself, if its hash is that of its values.
+    pub(crate) fn verified(self, relation: &Relation) -> Result<Self> {
+        if self.sum == sum_of(relation, &self.values) {
+            return Ok(self);
+        }
+        let reason = "it does not have the hash it was written with: rebuild the catalog from its nightly copy";
+        Err(SegmentError::corrupt(name_of(relation, self.key(relation)), reason))
     }
 }
 

@@ -138,13 +138,13 @@ macro_rules! entries {
 
 entries! {
     /// A number of the whole catalog: `commit`, `table`, `guard`.
-    Counter = "counter" key 1 guard None { name: String, value: u64 }
+    Counter = "counters" key 1 guard None { name: String, value: u64 }
 
     /// How many rows a guarded relation has in a scope, and the wrapping sum of their hashes.
-    GuardRow = "guard" key 2 guard None { relation: String, scope: String, rows: u64, sum: u64 }
+    GuardRow = "guards" key 2 guard None { relation: String, scope: String, rows: u64, sum: u64 }
 
     /// A table; kept after it was dropped until its last segment is gone.
-    TableEntry = "table" key 1 guard Whole {
+    TableEntry = "tables" key 1 guard Whole {
         id: TableId,
         name: TableName,
         /// JSON, see `ledger::tables`.
@@ -154,10 +154,10 @@ entries! {
     }
 
     /// A supervisor.
-    SupervisorEntry = "supervisor" key 1 guard Whole { id: String, table: TableName, spec: String, suspended: bool }
+    SupervisorEntry = "supervisors" key 1 guard Whole { id: String, table: TableName, spec: String, suspended: bool }
 
     /// A lease. The row stays when nobody holds it: its epoch must never fall.
-    LeaseEntry = "lease" key 1 guard Whole {
+    LeaseEntry = "leases" key 1 guard Whole {
         group: Arc<str>,
         epoch: u64,
         owner: Option<String>,
@@ -166,7 +166,7 @@ entries! {
     }
 
     /// A checkpoint; without `next` it was removed, and its generation is remembered.
-    CheckpointEntry = "checkpoint" key 3 guard First {
+    CheckpointEntry = "checkpoints" key 3 guard First {
         table: TableId,
         stream: Arc<str>,
         partition: i32,
@@ -176,7 +176,7 @@ entries! {
     }
 
     /// A published range.
-    RangeEntry = "stream_range" key 5 guard First {
+    RangeEntry = "stream_ranges" key 5 guard First {
         table: TableId,
         stream: Arc<str>,
         partition: i32,
@@ -188,7 +188,7 @@ entries! {
     }
 
     /// A commit.
-    CommitEntry = "commit" key 1 guard Whole {
+    CommitEntry = "commits" key 1 guard Whole {
         seq: u64,
         publish: PublishId,
         table: TableId,
@@ -199,10 +199,10 @@ entries! {
     }
 
     /// Which commit a request became, and a hash of what it asked for.
-    PublicationEntry = "publication" key 1 guard Whole { publish: PublishId, seq: u64, content: [u8; 32] }
+    PublicationEntry = "publications" key 1 guard Whole { publish: PublishId, seq: u64, content: [u8; 32] }
 
     /// A sealed segment.
-    SegmentEntry = "segment" key 2 guard First {
+    SegmentEntry = "segments" key 2 guard First {
         table: TableId,
         number: u32,
         id: SegmentId,
@@ -230,13 +230,13 @@ entries! {
     }
 
     /// A path, and a segment that names it.
-    FileEntry = "file" key 3 guard Whole { path: String, table: TableId, number: u32 }
+    FileEntry = "segment_files" key 3 guard Whole { path: String, table: TableId, number: u32 }
 
     /// Closed segments in the order they were closed.
-    ClosedEntry = "closed_segment" key 3 guard Whole { closed_at: Timestamp, table: TableId, number: u32 }
+    ClosedEntry = "closed_segments" key 3 guard Whole { closed_at: Timestamp, table: TableId, number: u32 }
 
     /// An idempotency key.
-    DedupEntry = "dedup" key 2 guard None {
+    DedupEntry = "dedup_keys" key 2 guard None {
         table: TableId,
         key: Arc<str>,
         body_sha256: [u8; 32],
@@ -248,7 +248,7 @@ entries! {
     DedupOrderEntry = "dedup_order" key 3 guard None { table: TableId, at: Timestamp, key: Arc<str> }
 
     /// A lost range.
-    GapEntry = "data_gap" key 4 guard Whole {
+    GapEntry = "data_gaps" key 4 guard Whole {
         table: TableId,
         stream: Arc<str>,
         partition: i32,

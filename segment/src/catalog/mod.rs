@@ -26,6 +26,7 @@ mod entries;
 mod ledger;
 mod memory;
 mod rows;
+mod sqlite;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -39,6 +40,7 @@ pub use rows::{
     Checkpoint, Commit, CommitCause, DataGap, DedupKey, Lease, LeaseRef, LogEntry, NewSegment, Publication, PublishId,
     Replacement, SegmentFiles, SegmentRow, StoredFile, StreamRange, SupervisorRow, TableReading, TableRow,
 };
+pub use sqlite::SqliteCatalog;
 
 use crate::error::Result;
 use crate::id::{SegmentId, TableId, TableName};

@@ -4,9 +4,9 @@
 //!
 //! ```text
 //!   {"freshet_catalog":1}                              an export begins
-//!   {"row":["segment",1,17,"wiki_…",…],"sum":…}        one row, with the hash it has in the catalog
+//!   {"row":["segments",1,17,"wiki_…",…],"sum":…}        one row, with the hash it has in the catalog
 //!   {"end":…}                                          and ends with the count of its rows
-//!   {"log":42,"rows":[["commit",42,…],…],"sum":…}      what one commit wrote, as it was then
+//!   {"log":42,"rows":[["commits",42,…],…],"sum":…}      what one commit wrote, as it was then
 //! ```
 //!
 //! A log entry is made inside the transaction of its commit and waits in the outbox until somebody says it is stored; a

@@ -64,6 +64,18 @@ pub(crate) fn founding() -> Vec<(&'static Relation, Record)> {
         .to_vec()
 }
 
+/// Looks whether the rows everything else is compared with are there: the counters, and the guards as a whole.
+pub(crate) async fn check_foundation<S: Store>(store: &S) -> Result<()> {
+    let mut ledger = Ledger::open(store, Access::Read).await?;
+    ledger.counter(COMMIT).await?;
+    ledger.counter(TABLE).await?;
+    if ledger.guard_total().await? != ledger.counter(GUARD).await? {
+        let reason = "one is gone or from another time: rebuild the catalog from its nightly copy";
+        return Err(SegmentError::corrupt("the guards of the catalog", reason));
+    }
+    Ok(())
+}
+
 fn typed<E: Entry>(record: Record) -> Result<E> {
     let name = name_of(E::RELATION, record.key(E::RELATION));
     E::from_values(record.values)
@@ -125,6 +137,12 @@ impl<B: Books> Ledger<B> {
             self.set_counter(GUARD, value).await?;
         }
         Ok(())
+    }
+
+    /// The sum over the guards' rows.
+    async fn guard_total(&mut self) -> Result<u64> {
+        let guards = self.books.scan(GuardRow::RELATION, Scan::default()).await?;
+        Ok(guards.iter().fold(0, |sum, guard| sum.wrapping_add(guard.sum)))
     }
 
     async fn get<E: Entry>(&mut self, key: &[Value]) -> Result<Option<E>> {
