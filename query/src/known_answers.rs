@@ -11,7 +11,7 @@ use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::Timeline;
 use serde_json::Value;
 
-use crate::testing::{answer, batch, engine, publish};
+use crate::testing::{FORMS, Form, answer, batch, engine, publish, seal};
 use crate::{Engine, QueryOptions, QueryRequest};
 
 const TEXTS: [&str; 16] = [
@@ -34,9 +34,17 @@ const TEXTS: [&str; 16] = [
 ];
 const LONGS: [&str; 3] = ["added", "deleted", "delta"];
 
-fn wikipedia() -> Arc<Engine> {
-    static TIMELINE: OnceLock<Arc<Timeline>> = OnceLock::new();
-    engine(Arc::clone(TIMELINE.get_or_init(load)))
+/// The table with its segments growing, sealed, and some of each; the files live as long as the process.
+fn wikipedia(form: Form) -> Arc<Engine> {
+    static TIMELINES: [OnceLock<Arc<Timeline>>; 3] = [const { OnceLock::new() }; 3];
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let index = FORMS.iter().position(|f| *f == form).expect("one of them");
+    engine(Arc::clone(TIMELINES[index].get_or_init(|| {
+        let timeline = load();
+        let folder = FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder"));
+        seal(&timeline, "wikipedia", form, &folder.path().join(format!("{form:?}")));
+        timeline
+    })))
 }
 
 fn load() -> Arc<Timeline> {
@@ -75,10 +83,35 @@ fn rows(sql: &str) -> Vec<String> {
 
 fn rows_in(zone: &str, sql: &str) -> Vec<String> {
     let options = QueryOptions { zone: zone.parse().expect("a zone"), ..Default::default() };
-    match answer(&wikipedia(), QueryRequest { options, ..QueryRequest::new("q", sql) }) {
-        Ok(answer) => answer.rows,
-        Err(error) => panic!("{sql}: {error:?}"),
+    let of = |form| {
+        let request = QueryRequest { options: options.clone(), ..QueryRequest::new("q", sql) };
+        match answer(&wikipedia(form), request) {
+            Ok(answer) => answer.rows,
+            Err(error) => panic!("{sql} on {form:?}: {error:?}"),
+        }
+    };
+    let growing = of(Form::Growing);
+    for form in [Form::Sealed, Form::Mixed] {
+        assert!(same(of(form), growing.clone(), sql.contains("ORDER BY")), "{sql} on {form:?}: {:?}", of(form));
     }
+    growing
+}
+
+/// Whether both are the same rows; floating point may differ by what the order of a sum makes of it.
+fn same(mut a: Vec<String>, mut b: Vec<String>, ordered: bool) -> bool {
+    if !ordered {
+        a.sort();
+        b.sort();
+    }
+    let near = |a: &str, b: &str| match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => (a - b).abs() <= 1e-12 * a.abs().max(b.abs()),
+        _ => false,
+    };
+    let cells = |a: &str, b: &str| {
+        a.split('|').count() == b.split('|').count()
+            && a.split('|').zip(b.split('|')).all(|(a, b)| a == b || (a.contains('.') && near(a, b)))
+    };
+    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| cells(a, b))
 }
 
 #[test]

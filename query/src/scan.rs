@@ -1,59 +1,58 @@
 //! Selection → batches: what the streams of one execution do.
 //!
-//! A unit of work is one chunk. A stream takes the next unit, lets the segment's filter select its rows, and reads the
-//! wanted columns 8,192 selected rows at a time. Filters are prepared once a segment, by whichever stream gets there
-//! first. The query's cancellation is looked at before each batch.
+//! A unit of work is one chunk of a growing segment, or as many rows of a sealed one. A stream takes the next unit, lets the
+//! segment's filter select its rows, and reads the wanted columns 8,192 selected rows at a time. Segments are opened, and filters
+//! prepared, once an execution, by whichever stream gets there first. The query's cancellation is looked at before each
+//! batch.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result as DfResult;
 use freshet_segment::error::SegmentError;
-use freshet_segment::growing::{Chunk, GrowingSnapshot};
 use freshet_segment::index::Filter;
 use freshet_segment::predicate::Predicate;
 use freshet_segment::schema::TableSchema;
 use freshet_segment::selection::{Part, Selection};
-use freshet_segment::time::{Interval, Timestamp};
-use freshet_segment::timeline::VisibleSegment;
+use freshet_segment::time::Interval;
+use freshet_segment::timeline::{Unit, VisibleSegment};
+use parking_lot::Mutex;
 
 use crate::context::QueryContext;
 use crate::error::{QueryError, Result};
 use crate::fragment::Fragment;
-
-/// Whether rows between these times, both included, can lie in `bounds`.
-pub(crate) fn overlaps(times: Option<(Timestamp, Timestamp)>, bounds: Interval) -> bool {
-    // The last instant that an i64 can hold has nothing after it: bounds that end there take it in.
-    times
-        .is_some_and(|(min, max)| (min < bounds.end() || bounds.end().as_millis() == i64::MAX) && bounds.start() <= max)
-}
-
-/// How many units a segment makes.
-pub(crate) fn chunk_count(segment: &VisibleSegment) -> usize {
-    match segment {
-        VisibleSegment::Growing(snapshot) => snapshot.chunks().len(),
-    }
-}
 
 /// One run of a fragment, shared by its streams.
 #[derive(Debug)]
 pub(crate) struct Execution {
     fragment: Arc<Fragment>,
     schema: Arc<TableSchema>,
+    bounds: Option<Interval>,
+    /// In the order of the view.
     segments: Vec<Prepared>,
-    /// (segment, chunk) in the order of the view.
-    units: Vec<(usize, usize)>,
-    next_unit: AtomicUsize,
+    /// The first segment that may have units nobody has taken.
+    next_segment: AtomicUsize,
     rows_given: AtomicUsize,
     query: Arc<QueryContext>,
 }
 
+/// A segment of the run.
 #[derive(Debug)]
 struct Prepared {
-    snapshot: Arc<GrowingSnapshot>,
-    filter: OnceLock<Result<Filter, SegmentError>>,
+    segment: VisibleSegment,
+    /// Held while the segment is opened and its filter made: whoever else wants its units has to wait for just that.
+    ready: Mutex<Option<Arc<Ready>>>,
+    next_unit: AtomicUsize,
+}
+
+/// The units of a segment that may hold wanted rows, and what selects these.
+#[derive(Debug)]
+struct Ready {
+    units: Vec<Unit>,
+    /// Nothing where every row is wanted.
+    filter: Option<Filter>,
 }
 
 impl Execution {
@@ -74,48 +73,77 @@ impl Execution {
             })?;
         let bounds = fragment.predicate.time_bounds();
         let mut segments = Vec::with_capacity(fragment.segments.len());
-        let mut units = Vec::new();
         let mut entries = view.segments();
         for id in &fragment.segments {
             // Ids come in the view's order, so one walk finds them all.
             let Some(entry) = entries.find(|e| e.id == *id) else {
                 return Err(QueryError::internal(format!("segment {id} is not in the reading")));
             };
-            let VisibleSegment::Growing(snapshot) = &entry.segment;
-            for (index, chunk) in snapshot.chunks().iter().enumerate() {
-                if bounds.is_some_and(|b| overlaps(chunk.time_range(), b)) {
-                    units.push((segments.len(), index));
-                }
-            }
-            segments.push(Prepared { snapshot: Arc::clone(snapshot), filter: OnceLock::new() });
+            segments.push(Prepared {
+                segment: entry.segment.clone(),
+                ready: Mutex::new(None),
+                next_unit: AtomicUsize::new(0),
+            });
         }
         Ok(Self {
             fragment,
             schema: Arc::clone(&view.schema),
+            bounds,
             segments,
-            units,
-            next_unit: AtomicUsize::new(0),
+            next_segment: AtomicUsize::new(0),
             rows_given: AtomicUsize::new(0),
             query,
         })
     }
 
-    /// The next chunk nobody has taken, and its wanted rows.
-    fn take(&self) -> Result<Option<(Arc<Chunk>, Selection)>> {
-        let unit = self.next_unit.fetch_add(1, Ordering::Relaxed);
-        let Some((segment, chunk)) = self.units.get(unit) else { return Ok(None) };
-        let prepared = &self.segments[*segment];
-        let chunk = Arc::clone(&prepared.snapshot.chunks()[*chunk]);
-        if matches!(self.fragment.predicate, Predicate::True) {
-            let rows = chunk.rows();
-            return Ok(Some((chunk, Selection::All(rows))));
+    /// The next unit nobody has taken, and its wanted rows.
+    fn take(&self) -> Result<Option<(Unit, Selection)>> {
+        let Some(bounds) = self.bounds else { return Ok(None) };
+        let mut index = self.next_segment.load(Ordering::Relaxed);
+        while let Some(prepared) = self.segments.get(index) {
+            let ready = self.prepare(prepared, bounds)?;
+            let unit = prepared.next_unit.fetch_add(1, Ordering::Relaxed);
+            let Some(unit) = ready.units.get(unit) else {
+                index += 1;
+                self.next_segment.fetch_max(index, Ordering::Relaxed);
+                // Opening the next one may take long.
+                self.query.check()?;
+                continue;
+            };
+            // A clone keeps what it decodes to itself: it goes when this stream is done with the unit.
+            let unit = unit.clone();
+            let selection = match &ready.filter {
+                None => Selection::All(unit.rows()),
+                Some(filter) => filter.select_unit(&unit).map_err(QueryError::Segment)?,
+            };
+            return Ok(Some((unit, selection)));
         }
-        let filter = prepared.filter.get_or_init(|| prepared.snapshot.filter(&self.fragment.predicate, &self.schema));
-        let selection = match filter {
-            Ok(filter) => filter.select(&chunk).map_err(QueryError::Segment)?,
-            Err(error) => return Err(QueryError::internal(format!("filter of {}: {error}", self.fragment.table))),
+        Ok(None)
+    }
+
+    /// Opens a segment and makes its filter, the first time. Reads files of a sealed one: blocking work, done here because
+    /// streams run on compute threads.
+    fn prepare(&self, prepared: &Prepared, bounds: Interval) -> Result<Arc<Ready>> {
+        let mut slot = prepared.ready.lock();
+        if let Some(ready) = &*slot {
+            return Ok(Arc::clone(ready));
+        }
+        let units = prepared.segment.units(Some(bounds)).map_err(QueryError::Segment)?;
+        let filter = match &self.fragment.predicate {
+            Predicate::True => None,
+            predicate => {
+                let filter = prepared.segment.filter(predicate, &self.schema);
+                Some(filter.map_err(|error| match error {
+                    SegmentError::Invalid { .. } => {
+                        QueryError::internal(format!("filter of {}: {error}", self.fragment.table))
+                    }
+                    unreadable => QueryError::Segment(unreadable),
+                })?)
+            }
         };
-        Ok(Some((chunk, selection)))
+        let ready = Arc::new(Ready { units, filter });
+        *slot = Some(Arc::clone(&ready));
+        Ok(ready)
     }
 
     /// How many of the next `rows` a stream may give. All streams together give exactly as many as the limit allows,
@@ -138,7 +166,7 @@ pub(crate) struct ScanIterator {
     execution: Arc<Execution>,
     schema: SchemaRef,
     batch_rows: usize,
-    current: Option<(Arc<Chunk>, Selection)>,
+    current: Option<(Unit, Selection)>,
     /// First position in the current selection that was not read.
     at: usize,
 }
@@ -155,12 +183,12 @@ impl ScanIterator {
             if self.execution.is_sated() {
                 return Ok(None);
             }
-            if let Some((chunk, selection)) = &self.current {
+            if let Some((unit, selection)) = &self.current {
                 let rows = self.batch_rows.min(selection.len().saturating_sub(self.at));
                 let to = self.at + if rows == 0 { 0 } else { self.execution.claim(rows) };
                 if self.at < to {
                     let part = part(selection, self.at, to);
-                    let batch = self.read(chunk, &part)?;
+                    let batch = self.read(unit, &part)?;
                     self.at = to;
                     return Ok(Some(batch));
                 }
@@ -173,13 +201,13 @@ impl ScanIterator {
         }
     }
 
-    fn read(&self, chunk: &Chunk, part: &Part<'_>) -> Result<RecordBatch> {
+    fn read(&self, unit: &Unit, part: &Part<'_>) -> Result<RecordBatch> {
         let columns: Vec<ArrayRef> = self
             .execution
             .fragment
             .columns
             .iter()
-            .map(|column| chunk.read(column, part))
+            .map(|column| unit.read(column, part))
             .collect::<Result<_, _>>()
             .map_err(QueryError::Segment)?;
         let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
@@ -201,7 +229,7 @@ impl Iterator for ScanIterator {
 
 fn part(selection: &Selection, from: usize, to: usize) -> Part<'_> {
     match selection {
-        #[expect(clippy::cast_possible_truncation, reason = "positions are below the u32 row count of a chunk")]
+        #[expect(clippy::cast_possible_truncation, reason = "positions are below the u32 row count of a unit")]
         Selection::All(_) => Part::Run(from as u32..to as u32),
         Selection::Rows(rows) => Part::Rows(&rows[from..to]),
     }

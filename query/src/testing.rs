@@ -1,16 +1,19 @@
 //! What the crate's tests stand on: small growing tables, and answers as text.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use freshet_segment::clock::ManualClock;
+use freshet_segment::deep_storage::DeepStorage;
 use freshet_segment::growing::GrowingSegment;
 use freshet_segment::id::{SegmentId, TableId, TableName, Version};
 use freshet_segment::schema::{Column, ColumnType, TableSchema};
+use freshet_segment::sealed::{AttemptId, Layout, SealedSegment, Sealing};
 use freshet_segment::time::{Granularity, Timestamp};
-use freshet_segment::timeline::{Timeline, Visible};
+use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, Timeline, Visible, VisibleSegment};
 use futures::TryStreamExt;
 
 use crate::{Engine, EngineOptions, OutputColumn, QueryError, QueryRequest};
@@ -100,6 +103,53 @@ pub(crate) fn numbers(rows: i64) -> Arc<Timeline> {
     .expect("a batch");
     publish(&timeline, "numbers", 1, schema, &[batch]);
     Arc::new(timeline)
+}
+
+/// Which of a table's segments are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Growing,
+    Sealed,
+    /// Every other one.
+    Mixed,
+}
+
+pub(crate) const FORMS: [Form; 3] = [Form::Growing, Form::Sealed, Form::Mixed];
+
+/// Puts files in `folder` in the place of the table's growing segments, as a commit does.
+pub(crate) fn seal(timeline: &Timeline, table: &str, form: Form, folder: &Path) {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"));
+    let storage = DeepStorage::folder(folder.join("deep"), runtime.handle().clone()).expect("a folder");
+    let staging = folder.join("staging");
+    std::fs::create_dir_all(&staging).expect("a folder");
+    let table = timeline.table(table).expect("the table");
+    let view = table.view();
+    let chosen = view.segments().enumerate().filter(|(index, _)| match form {
+        Form::Growing => false,
+        Form::Sealed => true,
+        Form::Mixed => index % 2 == 1,
+    });
+    let mut open = Vec::new();
+    let commit_seq = view.commit_seq + 1;
+    for (index, entry) in chosen {
+        let sealing = Sealing {
+            id: entry.id.clone(),
+            sources: std::slice::from_ref(&entry.segment),
+            schema: Arc::clone(&view.schema),
+            cluster_by: Vec::new(),
+            attempt: AttemptId(index as u128 + 1),
+            // Small enough that a few thousand rows are several units and pages.
+            layout: Layout { unit_rows: 4_096, page_rows: 1_024, ..Layout::default() },
+        };
+        let sealed = sealing.write(&staging).expect("sealed");
+        let stored = runtime.block_on(storage.put(&sealed)).expect("stored");
+        let segment = SealedSegment::lazy(stored.new_segment().clone(), Arc::clone(&storage), &folder.join("cache"));
+        open.push(SegmentEntry { segment: VisibleSegment::Sealed(segment), visible_from: commit_seq, ..entry.clone() });
+    }
+    table.hand_over(HandOver { close: Vec::new(), open, commit_seq, schema: None, changed: Changed::Nothing });
+    timeline.advance(commit_seq);
+    assert_eq!(table.view().rows(), view.rows(), "each row is there once");
 }
 
 pub(crate) fn engine(timeline: Arc<Timeline>) -> Arc<Engine> {

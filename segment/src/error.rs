@@ -74,6 +74,16 @@ pub enum SegmentError {
         /// What is wrong with it, and where.
         reason: String,
     },
+    /// A sealed segment whose files could not be read: an answer without it would be partial.
+    #[error("segment {segment} cannot be read: {reason}")]
+    Unreadable {
+        /// The segment's id.
+        segment: String,
+        /// `Unavailable`, `Exhausted` or `Corrupt`.
+        kind: ErrorKind,
+        /// What went wrong, and where.
+        reason: String,
+    },
     /// A file call that failed.
     #[error("{doing} `{path}`")]
     Io {
@@ -146,6 +156,7 @@ impl SegmentError {
             Self::Full { .. } => ErrorKind::Exhausted,
             Self::Arrow { .. } => ErrorKind::Internal,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Unreadable { kind, .. } => *kind,
             Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
                 _ => ErrorKind::Unavailable,
@@ -163,6 +174,21 @@ impl SegmentError {
     /// A store or database that does not answer; nothing was done.
     pub fn unavailable(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Unavailable { what: what.into(), reason: reason.into(), outcome_unknown: false }
+    }
+
+    /// A sealed segment that cannot be read, for whatever `cause`, in the cause's kind. One that says so already stays.
+    pub fn unreadable(segment: &crate::id::SegmentId, cause: Self) -> Self {
+        if let Self::Unreadable { .. } = cause {
+            return cause;
+        }
+        let mut reason = cause.to_string();
+        let mut source = std::error::Error::source(&cause);
+        while let Some(deeper) = source {
+            reason.push_str(": ");
+            reason.push_str(&deeper.to_string());
+            source = deeper.source();
+        }
+        Self::Unreadable { segment: segment.to_string(), kind: cause.kind(), reason }
     }
 
     /// A refusal with its reason.

@@ -8,9 +8,12 @@
 //! task ──publish──▶ TableTimeline ──ArcSwap──▶ TableView ◀── Reading (pins one view a table) ◀── query
 //! ```
 //! Visibility is a pair of commit numbers an entry; a reading at `s` sees `from <= s < until`. Growing segments are there
-//! from the commit at which they were first published on.
+//! from the commit at which they were first published on; when one is sealed, [`TableTimeline::hand_over`] puts the files in
+//! its place in one swap, so a row is answered by one copy at every moment.
 
-use std::collections::{BTreeMap, HashMap};
+mod visible;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,40 +26,12 @@ use crate::id::{SegmentId, TableId, TableName};
 use crate::schema::TableSchema;
 use crate::time::{Interval, Timestamp};
 
+pub use visible::{Unit, VisibleSegment, may_hold};
+
 /// Visible for ever, as far as anyone knows.
 pub const VISIBLE_FOREVER: u64 = u64::MAX;
 /// Changes remembered one by one; older ones are merged pairwise, which only makes the answer more careful.
 const CHANGES_MAX: usize = 128;
-
-/// The rows of a segment, in whichever form they are.
-#[derive(Debug, Clone)]
-pub enum VisibleSegment {
-    /// In memory and still appended to.
-    Growing(Arc<GrowingSnapshot>),
-}
-
-impl VisibleSegment {
-    /// How many rows.
-    pub fn rows(&self) -> usize {
-        match self {
-            Self::Growing(snapshot) => snapshot.rows(),
-        }
-    }
-
-    /// Bytes of memory.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Growing(snapshot) => snapshot.bytes(),
-        }
-    }
-
-    /// First and last event time; `None` without rows.
-    pub fn time_range(&self) -> Option<(Timestamp, Timestamp)> {
-        match self {
-            Self::Growing(snapshot) => snapshot.time_range(),
-        }
-    }
-}
 
 /// A segment of a view.
 #[derive(Debug, Clone)]
@@ -112,14 +87,17 @@ impl TableView {
 
     /// The visible entries that may hold rows of `interval`.
     pub fn visible(&self, interval: Interval) -> impl Iterator<Item = &SegmentEntry> {
-        self.segments().filter(move |entry| {
-            entry.segment.time_range().is_some_and(|(min, max)| min < interval.end() && interval.start() <= max)
-        })
+        self.segments().filter(move |entry| may_hold(entry.segment.time_range(), interval))
     }
 
     /// How many rows are visible.
     pub fn rows(&self) -> u64 {
         self.segments().map(|e| e.segment.rows() as u64).sum()
+    }
+
+    /// Bytes in deep storage of the visible segments.
+    pub fn stored_bytes(&self) -> u64 {
+        self.segments().map(|e| e.segment.stored_bytes()).sum()
     }
 
     /// Bytes of memory of the visible segments.
@@ -219,16 +197,7 @@ impl TableTimeline {
             }
         }
         let seq = old.seq + 1;
-        let mut changes = old.changes.to_vec();
-        changes.push((seq, visible.min_changed));
-        if changes.len() > CHANGES_MAX {
-            let (early, late) = changes.split_at(CHANGES_MAX / 2);
-            let merged = early.chunks(2).filter_map(|pair| {
-                let (at, _) = pair.last()?;
-                pair.iter().map(|(_, from)| *from).min().map(|from| (*at, from))
-            });
-            changes = merged.chain(late.iter().copied()).collect();
-        }
+        let changes = remember(&old.changes, seq, visible.min_changed);
         let wider = visible.schema.version() > old.schema.version();
         self.view.store(Arc::new(TableView {
             table_id: old.table_id,
@@ -239,9 +208,102 @@ impl TableTimeline {
             produced_max: old.produced_max.max(visible.produced_max),
             unready: old.unready.clone(),
             segments: segments.into(),
-            changes: changes.into(),
+            changes,
         }));
     }
+
+    /// Takes segments out of sight and puts others there, in one step: what a commit did. An opened segment that is there
+    /// under the same id, as the growing one it was sealed from is, is replaced in its place; the rest follow.
+    ///
+    /// Readings taken before keep what they saw. A closed segment that is not there is passed over: it was never seen here.
+    pub fn hand_over(&self, hand_over: HandOver) {
+        let _turn = self.writer.lock();
+        let old = self.view.load();
+        let HandOver { close, open, commit_seq, schema, changed } = hand_over;
+        let mut segments: Vec<SegmentEntry> = Vec::with_capacity(old.segments.len() + open.len());
+        let mut opened: HashMap<SegmentId, SegmentEntry> = HashMap::with_capacity(open.len());
+        let mut order = Vec::with_capacity(open.len());
+        for entry in open {
+            order.push(entry.id.clone());
+            opened.insert(entry.id.clone(), entry);
+        }
+        let closed: HashSet<SegmentId> = close.into_iter().collect();
+        for entry in old.segments.iter() {
+            match opened.remove(&entry.id) {
+                Some(new) => segments.push(new),
+                None if closed.contains(&entry.id) => {}
+                None => segments.push(entry.clone()),
+            }
+        }
+        segments.extend(order.into_iter().filter_map(|id| opened.remove(&id)));
+        let from = match changed {
+            Changed::Nothing => None,
+            Changed::From(from) => Some(from),
+            Changed::Everything => Some(Timestamp::from_millis(i64::MIN)),
+        };
+        let seq = old.seq + u64::from(from.is_some());
+        let schema = schema.filter(|s| s.version() > old.schema.version());
+        self.view.store(Arc::new(TableView {
+            table_id: old.table_id,
+            name: old.name.clone(),
+            schema: schema.unwrap_or_else(|| Arc::clone(&old.schema)),
+            commit_seq: old.commit_seq.max(commit_seq),
+            seq,
+            produced_max: old.produced_max,
+            segments: segments.into(),
+            unready: old.unready.clone(),
+            changes: from.map_or_else(|| Arc::clone(&old.changes), |from| remember(&old.changes, seq, from)),
+        }));
+    }
+
+    /// Takes growing segments out of sight whose rows were given up and will be read again.
+    pub fn remove(&self, ids: &[SegmentId]) {
+        let view = self.view();
+        let from = view
+            .segments
+            .iter()
+            .filter(|e| ids.contains(&e.id))
+            .filter_map(|e| e.segment.time_range())
+            .map(|(min, _)| min)
+            .min();
+        self.hand_over(HandOver {
+            close: ids.to_vec(),
+            open: Vec::new(),
+            commit_seq: view.commit_seq,
+            schema: None,
+            changed: from.map_or(Changed::Nothing, Changed::From),
+        });
+    }
+}
+
+/// What a commit did to a table, as its timeline is told.
+#[derive(Debug, Clone)]
+pub struct HandOver {
+    /// Segments that are no longer seen.
+    pub close: Vec<SegmentId>,
+    /// Segments that are seen from now on; one with the id of a growing segment takes its place.
+    pub open: Vec<SegmentEntry>,
+    /// The commit's number.
+    pub commit_seq: u64,
+    /// The table's schema, where the commit's segments are wider than the last one known.
+    pub schema: Option<Arc<TableSchema>>,
+    /// What changed for those who ask again: [`Changed::Nothing`] when the same rows are there in another form.
+    pub changed: Changed,
+}
+
+/// The changes with one more.
+fn remember(old: &[(u64, Timestamp)], seq: u64, from: Timestamp) -> Arc<[(u64, Timestamp)]> {
+    let mut changes = old.to_vec();
+    changes.push((seq, from));
+    if changes.len() > CHANGES_MAX {
+        let (early, late) = changes.split_at(CHANGES_MAX / 2);
+        let merged = early.chunks(2).filter_map(|pair| {
+            let (at, _) = pair.last()?;
+            pair.iter().map(|(_, from)| *from).min().map(|from| (*at, from))
+        });
+        changes = merged.chain(late.iter().copied()).collect();
+    }
+    changes.into()
 }
 
 type Directory = BTreeMap<TableName, Arc<TableTimeline>>;
@@ -302,6 +364,16 @@ impl Timeline {
     /// All tables, by name.
     pub fn tables(&self) -> Vec<Arc<TableTimeline>> {
         self.directory.load().values().cloned().collect()
+    }
+
+    /// Says that all commits up to this number are known; never goes back.
+    pub fn advance(&self, commit_seq: u64) {
+        self.commit_seq.fetch_max(commit_seq, Ordering::AcqRel);
+    }
+
+    /// The commit number that readings taken now carry.
+    pub fn commit_seq(&self) -> u64 {
+        self.commit_seq.load(Ordering::Acquire)
     }
 
     /// What a query may see from now on.

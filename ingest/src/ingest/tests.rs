@@ -10,7 +10,6 @@ use freshet_segment::clock::ManualClock;
 use freshet_segment::schema::TIME_COLUMN;
 use freshet_segment::selection::Part;
 use freshet_segment::time::Timestamp;
-use freshet_segment::timeline::VisibleSegment;
 
 use super::*;
 
@@ -47,9 +46,8 @@ pub(crate) fn column(ingest: &Ingest, table: &str, name: &str) -> Vec<String> {
     let column = view.schema.column(name).unwrap_or_else(|| panic!("no column {name}")).clone();
     let mut out = Vec::new();
     for entry in view.segments() {
-        let VisibleSegment::Growing(snapshot) = &entry.segment;
-        for chunk in snapshot.chunks() {
-            let array = chunk.read(&column, &Part::Run(0..chunk.rows())).expect("readable");
+        for unit in entry.segment.units(None).expect("readable") {
+            let array = unit.read(&column, &Part::Run(0..unit.rows())).expect("readable");
             if name == TIME_COLUMN {
                 let times = array.as_primitive::<arrow::datatypes::TimestampMillisecondType>();
                 for t in times.values() {

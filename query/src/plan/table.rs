@@ -74,7 +74,7 @@ impl TableProvider for FreshetTable {
             None => all.to_vec(),
         };
         let pruned = prune::prune(&self.view, &predicate);
-        let partitions = state.config().target_partitions().min(pruned.chunks).max(1);
+        let partitions = state.config().target_partitions().min(pruned.units).max(1);
         let fragment = Fragment {
             table: self.view.name.clone(),
             table_id: self.view.table_id,

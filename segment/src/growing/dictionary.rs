@@ -220,6 +220,18 @@ pub(crate) struct CodeSet {
 }
 
 impl CodeSet {
+    /// These of the codes `0..len`.
+    pub(crate) fn of(len: usize, codes: &[u32]) -> Self {
+        let mut set = Self { bits: vec![0; len.div_ceil(64)], count: 0 };
+        for code in codes {
+            if let Some(word) = set.bits.get_mut(*code as usize / 64) {
+                *word |= 1 << (code % 64);
+            }
+        }
+        set.count = set.bits.iter().map(|word| word.count_ones() as usize).sum();
+        set
+    }
+
     /// Whether the code is in the set; a code that came after the set was made is not.
     pub(crate) fn contains(&self, code: u32) -> bool {
         self.bits.get(code as usize / 64).is_some_and(|word| word >> (code % 64) & 1 == 1)

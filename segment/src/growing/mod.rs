@@ -23,15 +23,14 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMillisecondType;
 
 pub(crate) use buffer::Plain;
+pub(crate) use cast::cast_column;
 pub use chunk::{CHUNK_ROWS, Chunk};
 pub(crate) use chunk::{ChunkColumn, ColumnIndex, Numbers};
-pub(crate) use dictionary::CodeSet;
 pub use dictionary::DictionaryView;
+pub(crate) use dictionary::{CodeSet, Dictionary};
 pub use snapshot::GrowingSnapshot;
 
-use self::cast::cast_column;
 use self::columns::OpenColumn;
-use self::dictionary::Dictionary;
 use crate::error::{Result, SegmentError};
 use crate::id::SegmentId;
 use crate::index::postings::Postings;
@@ -250,4 +249,4 @@ impl GrowingSegment {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -76,6 +76,6 @@ impl GrowingSnapshot {
     /// # Errors
     /// `Invalid` when a literal is of another kind than its column.
     pub fn filter(&self, predicate: &Predicate, schema: &TableSchema) -> Result<Filter> {
-        Filter::new(predicate, schema, self)
+        Filter::of_growing(predicate, schema, self)
     }
 }

@@ -10,17 +10,17 @@ use proptest::prelude::*;
 
 /// A row of the model: what was appended, in the narrow types it came with.
 #[derive(Debug, Clone)]
-struct Row {
-    time: i64,
-    long: Option<i64>,
-    double: Option<f64>,
-    text: Option<String>,
-    rare: Option<String>,
+pub(crate) struct Row {
+    pub(crate) time: i64,
+    pub(crate) long: Option<i64>,
+    pub(crate) double: Option<f64>,
+    pub(crate) text: Option<String>,
+    pub(crate) rare: Option<String>,
     /// Comes as LONG in early batches and as STRING later.
-    widening: Option<i64>,
+    pub(crate) widening: Option<i64>,
 }
 
-fn rows(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Row>> {
+pub(crate) fn rows(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Row>> {
     let row = (
         0i64..2_000,
         prop::option::weighted(0.8, -5i64..5),
@@ -34,7 +34,7 @@ fn rows(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec(row, count)
 }
 
-fn predicate() -> impl Strategy<Value = Predicate> {
+pub(crate) fn predicate() -> impl Strategy<Value = Predicate> {
     let op = prop_oneof![
         Just(CompareOp::Eq),
         Just(CompareOp::Ne),
@@ -106,7 +106,7 @@ fn op_strategy() -> impl Strategy<Value = CompareOp> {
     prop::sample::select(vec![CompareOp::Eq, CompareOp::Ne, CompareOp::Lt, CompareOp::Le, CompareOp::Gt, CompareOp::Ge])
 }
 
-fn value(row: &Row, column: &str) -> Option<Value> {
+pub(crate) fn value(row: &Row, column: &str) -> Option<Value> {
     match column {
         TIME_COLUMN => Some(Value::Timestamp(Timestamp::from_millis(row.time))),
         "long" => row.long.map(Value::Long),
@@ -163,7 +163,7 @@ fn all(rows: &[Row]) -> Vec<u32> {
 }
 
 /// Narrow batches, then the widened schema and batches of it: closed and open chunks of both types.
-fn grow(narrow: &[Row], wide: &[Row], step: usize) -> (GrowingSegment, TableSchema) {
+pub(crate) fn grow(narrow: &[Row], wide: &[Row], step: usize) -> (GrowingSegment, TableSchema) {
     let mut growing = segment(schema(ColumnType::Long));
     for part in narrow.chunks(step) {
         growing.append(&batch(part, false), &all(part)).expect("fits");
@@ -258,7 +258,7 @@ impl Row {
     }
 }
 
-fn big(rows: usize) -> Vec<Row> {
+pub(crate) fn big(rows: usize) -> Vec<Row> {
     let row = |i: i64| Row {
         time: i,
         long: (i % 3 != 0).then_some(i),

@@ -7,6 +7,7 @@
 
 pub(crate) mod postings;
 mod scan;
+mod sealed;
 pub(crate) mod zones;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::predicate::{CompareOp, Predicate, Value, reference};
 use crate::schema::{Column, ColumnType, TIME_COLUMN, TableSchema};
 use crate::selection::{Part, Selection};
 use crate::time::Timestamp;
+use crate::timeline::Unit;
 
 /// A predicate made ready for one segment.
 #[derive(Debug)]
@@ -46,11 +48,39 @@ struct Leaf {
     condition: Predicate,
     /// Codes that fit, where the segment has a dictionary of the column.
     codes: Option<CodeSet>,
+    /// Of a sealed segment, for each row group whether it may hold a row that fits; empty when nothing is known.
+    groups: Vec<bool>,
 }
 
+/// What a segment's dictionary or filters know of a condition.
+#[derive(Debug, Default)]
+struct Looked {
+    codes: Option<CodeSet>,
+    groups: Vec<bool>,
+}
+
+/// Looks a condition on a column up in a segment.
+type Look<'a> = dyn Fn(&Column, &Predicate) -> Result<Looked> + 'a;
+
 impl Filter {
-    pub(crate) fn new(predicate: &Predicate, schema: &TableSchema, segment: &GrowingSnapshot) -> Result<Self> {
-        Ok(Self { root: Node::new(predicate, schema, segment)? })
+    pub(crate) fn of_growing(predicate: &Predicate, schema: &TableSchema, segment: &GrowingSnapshot) -> Result<Self> {
+        let look = |column: &Column, condition: &Predicate| {
+            let dictionary = segment.dictionary(&column.name);
+            let codes = dictionary.map(|d| d.matching(|value| wants_text(condition, value)));
+            Ok(Looked { codes, groups: Vec::new() })
+        };
+        Ok(Self { root: Node::new(predicate, schema, &look)? })
+    }
+
+    /// The rows of `unit`, one of the segment's, that the predicate wants.
+    ///
+    /// # Errors
+    /// As [`Unit::read`].
+    pub fn select_unit(&self, unit: &Unit) -> Result<Selection> {
+        match unit {
+            Unit::Growing(chunk) => self.select(chunk),
+            Unit::Sealed(unit) => sealed::select(&self.root, unit),
+        }
     }
 
     /// The rows of `chunk`, one of the segment's, that the predicate wants.
@@ -64,9 +94,8 @@ impl Filter {
 }
 
 impl Node {
-    fn new(predicate: &Predicate, schema: &TableSchema, segment: &GrowingSnapshot) -> Result<Self> {
-        let nodes =
-            |parts: &[Predicate]| parts.iter().map(|p| Self::new(p, schema, segment)).collect::<Result<Vec<_>>>();
+    fn new(predicate: &Predicate, schema: &TableSchema, look: &Look<'_>) -> Result<Self> {
+        let nodes = |parts: &[Predicate]| parts.iter().map(|p| Self::new(p, schema, look)).collect::<Result<Vec<_>>>();
         let column = match predicate {
             Predicate::True => return Ok(Self::True),
             Predicate::False => return Ok(Self::False),
@@ -82,11 +111,11 @@ impl Node {
             return Ok(if let Predicate::IsNull { negated: false, .. } = predicate { Self::True } else { Self::False });
         };
         check_kinds(predicate, column)?;
-        let codes = match (predicate, segment.dictionary(&column.name)) {
-            (Predicate::IsNull { .. }, _) | (_, None) => None,
-            (condition, Some(dictionary)) => Some(dictionary.matching(|value| wants_text(condition, value))),
+        let Looked { codes, groups } = match predicate {
+            Predicate::IsNull { .. } => Looked::default(),
+            condition => look(column, condition)?,
         };
-        Ok(Self::Leaf(Leaf { column: column.clone(), condition: predicate.clone(), codes }))
+        Ok(Self::Leaf(Leaf { column: column.clone(), condition: predicate.clone(), codes, groups }))
     }
 
     fn evaluate(&self, chunk: &Chunk) -> Result<Mask> {

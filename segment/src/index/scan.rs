@@ -37,6 +37,32 @@ impl Mask {
         Self::Words(words)
     }
 
+    /// Rows in any order.
+    pub(super) fn of_ids(ids: &[u32], rows: usize) -> Self {
+        let mut words = vec![0u64; rows.div_ceil(64)];
+        for row in ids {
+            if let Some(word) = words.get_mut(*row as usize / 64) {
+                *word |= 1 << (row % 64);
+            }
+        }
+        Self::Words(words)
+    }
+
+    /// The other rows.
+    pub(super) fn not(self, rows: usize) -> Self {
+        match self {
+            Self::None => Self::All,
+            Self::All => Self::None,
+            Self::Words(mut words) => {
+                words.iter_mut().for_each(|word| *word = !*word);
+                if let (Some(last), 1..) = (words.last_mut(), rows % 64) {
+                    *last &= (1 << (rows % 64)) - 1;
+                }
+                Self::Words(words)
+            }
+        }
+    }
+
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, _) | (_, Self::None) => Self::None,
@@ -57,6 +83,26 @@ impl Mask {
                 Self::Words(a)
             }
         }
+    }
+
+    /// The pages of so many rows in which some row is set, a bit each; there are at most 64.
+    pub(super) fn pages(&self, page_rows: u32) -> u64 {
+        let words = match self {
+            Self::None => return 0,
+            Self::All => return u64::MAX,
+            Self::Words(words) => words,
+        };
+        let page_rows = page_rows.max(1) as usize;
+        let mut pages = 0u64;
+        for (index, word) in words.iter().enumerate().filter(|(_, word)| **word != 0) {
+            // A page may begin inside of a word: from the first to the last set bit covers all it can touch.
+            let first = index * 64 + word.trailing_zeros() as usize;
+            let last = index * 64 + 63 - word.leading_zeros() as usize;
+            for page in first / page_rows..=last / page_rows {
+                pages |= 1u64.checked_shl(u32::try_from(page).unwrap_or(u32::MAX)).unwrap_or(0);
+            }
+        }
+        pages
     }
 
     pub(super) fn into_selection(self, rows: u32) -> Selection {

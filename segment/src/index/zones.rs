@@ -1,6 +1,7 @@
 //! Zones: smallest and largest number of a column in a closed chunk, and whether it has nulls.
 
-use arrow::datatypes::ArrowNativeType;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, Float64Type, Int64Type, TimestampMillisecondType};
 
 use crate::growing::{ChunkColumn, Numbers, Plain};
 use crate::predicate::{CompareOp, Value, compare_doubles, compare_long_double};
@@ -42,6 +43,27 @@ impl Zone {
             }
             ChunkColumn::Double(numbers) => Some(Self::of_doubles(valid(numbers), numbers.values.len())),
             ChunkColumn::Float(numbers) => Some(Self::of_doubles(valid(numbers).map(f64::from), numbers.values.len())),
+        }
+    }
+
+    /// As [`of`](Self::of), of an array in the Arrow type of its column.
+    pub(crate) fn of_array(array: &ArrayRef) -> Option<Self> {
+        let (rows, nulls) = (array.len(), array.null_count() > 0);
+        let longs = |mut values: &mut dyn Iterator<Item = i64>| {
+            let range =
+                values.next().map(|first| (&mut values).fold((first, first), |(min, max), v| (min.min(v), max.max(v))));
+            range.map_or(Self::Empty, |(min, max)| Self::Long { min, max, nulls })
+        };
+        match array.data_type() {
+            DataType::Int64 => Some(longs(&mut array.as_primitive::<Int64Type>().iter().flatten())),
+            DataType::Timestamp(..) => {
+                Some(longs(&mut array.as_primitive::<TimestampMillisecondType>().iter().flatten()))
+            }
+            DataType::Float64 => Some(Self::of_doubles(array.as_primitive::<Float64Type>().iter().flatten(), rows)),
+            DataType::Float32 => {
+                Some(Self::of_doubles(array.as_primitive::<Float32Type>().iter().flatten().map(f64::from), rows))
+            }
+            _ => None,
         }
     }
 

@@ -1,1 +1,224 @@
-//! Sealed segments: Parquet, an index file and a description, written once and never changed.
+//! Sealed segments: rows in files that never change.
+//!
+//! ```text
+//! snapshots ─▶ Sealing ─▶ staging: .parquet .idx .json ─▶ DeepStorage ─▶ SealedSegment ─▶ units ─▶ pages
+//!               sorted, checked by reading back             json last      opened on first use
+//! ```
+//! The Parquet file is plain: standard types, sorted by time, so that any other engine reads it. The index file beside it
+//! answers filters without it; the JSON holds the schema and the checksum of each megabyte. No byte reaches a decoder
+//! before its checksum matched, and a decoder that panics nevertheless is `Corrupt` like any other damage.
+
+mod blocks;
+mod content;
+mod format;
+mod index;
+mod meta;
+mod opened;
+mod order;
+mod postings;
+mod unit;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+
+pub use meta::FORMAT;
+pub use unit::SealedUnit;
+pub use writer::{FileKind, Layout, LocalFile, Sealed, Sealing};
+
+pub(crate) use self::opened::Opened as OpenSegment;
+use self::opened::{Opened, Paths};
+pub(crate) use self::postings::Found;
+use crate::catalog::{NewSegment, SegmentFiles, StoredFile};
+use crate::deep_storage::DeepStorage;
+use crate::error::{ErrorKind, Result, SegmentError};
+use crate::id::SegmentId;
+use crate::index::Filter;
+use crate::predicate::Predicate;
+use crate::schema::TableSchema;
+use crate::time::{Interval, Timestamp};
+
+/// Most rows of a unit, and how many it has unless a test asks for fewer.
+pub const UNIT_ROWS: u32 = 65_536;
+/// How long a failure to open is repeated before the files are tried again.
+const FAILURE_KEPT: Duration = Duration::from_secs(5);
+
+/// Number of one attempt to write a segment's files: random, part of their names, never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub u128);
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for AttemptId {
+    type Err = SegmentError;
+    fn from_str(s: &str) -> Result<Self> {
+        u128::from_str_radix(s, 16)
+            .ok()
+            .filter(|_| s.len() == 32)
+            .map(Self)
+            .ok_or_else(|| SegmentError::invalid("attempt id", format!("`{s}` is not 32 hexadecimal digits")))
+    }
+}
+
+/// Rows in files; opened when they are first asked for.
+pub struct SealedSegment {
+    row: NewSegment,
+    storage: Arc<DeepStorage>,
+    cache: PathBuf,
+    opened: ArcSwapOption<Opened>,
+    /// One opens, the others wait for it: they need the same files. Holds the last failure and when it was.
+    opening: Mutex<Option<(Instant, ErrorKind, String)>>,
+}
+
+impl fmt::Debug for SealedSegment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedSegment({}, {} rows)", self.row.id, self.row.rows)
+    }
+}
+
+impl SealedSegment {
+    /// A segment that is not opened yet. Files of a remote storage are fetched into `cache` when they are needed.
+    pub fn lazy(row: NewSegment, storage: Arc<DeepStorage>, cache: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            row,
+            storage,
+            cache: cache.to_owned(),
+            opened: ArcSwapOption::empty(),
+            opening: Mutex::new(None),
+        })
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> &SegmentId {
+        &self.row.id
+    }
+
+    /// What the catalog knows of it.
+    pub fn row(&self) -> &NewSegment {
+        &self.row
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        usize::try_from(self.row.rows).unwrap_or(usize::MAX)
+    }
+
+    /// First and last event time; `None` without rows.
+    pub fn time_range(&self) -> Option<(Timestamp, Timestamp)> {
+        (self.row.rows > 0).then_some(self.row.time_range)
+    }
+
+    /// Bytes of memory it holds while it is open.
+    pub fn bytes(&self) -> usize {
+        self.opened.load().as_ref().map_or(0, |opened| opened.bytes())
+    }
+
+    /// Bytes in deep storage.
+    pub fn stored_bytes(&self) -> u64 {
+        let SegmentFiles { parquet, index, meta } = &self.row.files;
+        parquet.bytes + index.bytes + meta.bytes
+    }
+
+    /// How many pieces it has, by its number of rows.
+    pub fn unit_count(&self) -> usize {
+        usize::try_from(self.row.rows.div_ceil(u64::from(UNIT_ROWS))).unwrap_or(usize::MAX)
+    }
+
+    /// The units that may hold rows of `bounds`, in order. Opens the files, which blocks.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`, naming the segment.
+    pub fn units(&self, bounds: Option<Interval>) -> Result<Vec<SealedUnit>> {
+        let opened = self.open()?;
+        let may_hold = |index: &usize| {
+            let times = opened.index.units.get(*index).map(|unit| (unit.min_time, unit.max_time));
+            bounds.is_none_or(|b| crate::timeline::may_hold(times, b))
+        };
+        let numbers = (0..opened.index.units.len()).filter(may_hold);
+        Ok(numbers.map(|number| SealedUnit::new(Arc::clone(&opened), number)).collect())
+    }
+
+    /// As [`VisibleSegment::filter`](crate::timeline::VisibleSegment::filter).
+    ///
+    /// # Errors
+    /// As [`VisibleSegment::filter`](crate::timeline::VisibleSegment::filter).
+    pub fn filter(&self, predicate: &Predicate, schema: &TableSchema) -> Result<Filter> {
+        Filter::of_sealed(predicate, schema, &*self.open()?)
+    }
+
+    /// Number of distinct values of a text column, none of other columns; `None` where the files cannot be read.
+    pub fn cardinality(&self, column: &str) -> Option<usize> {
+        self.open().ok()?.cardinality(column)
+    }
+
+    /// Reads every byte of its files and compares their hashes; then every row, and compares the content sum.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`, naming the segment.
+    pub fn verify(&self) -> Result<()> {
+        let named = |error| SegmentError::unreadable(&self.row.id, error);
+        let paths = self.paths().map_err(named)?;
+        let SegmentFiles { parquet, index, meta } = &self.row.files;
+        for (file, path) in [(parquet, &paths.parquet), (index, &paths.index), (meta, &paths.meta)] {
+            writer::check_hash(path, file).map_err(named)?;
+        }
+        let opened = Arc::new(Opened::open(&self.row, &paths).map_err(named)?);
+        writer::check_rows(&opened).map_err(named)
+    }
+
+    fn open(&self) -> Result<Arc<Opened>> {
+        if let Some(opened) = self.opened.load_full() {
+            return Ok(opened);
+        }
+        let mut last_failure = self.opening.lock();
+        if let Some(opened) = self.opened.load_full() {
+            return Ok(opened);
+        }
+        let segment = || self.row.id.to_string();
+        if let Some((at, kind, reason)) = &*last_failure
+            && at.elapsed() < FAILURE_KEPT
+        {
+            return Err(SegmentError::Unreadable { segment: segment(), kind: *kind, reason: reason.clone() });
+        }
+        match self.paths().and_then(|paths| Opened::open(&self.row, &paths)) {
+            Ok(opened) => {
+                let opened = Arc::new(opened);
+                self.opened.store(Some(Arc::clone(&opened)));
+                *last_failure = None;
+                Ok(opened)
+            }
+            Err(error) => {
+                let error = SegmentError::unreadable(&self.row.id, error);
+                if let SegmentError::Unreadable { kind, reason, .. } = &error {
+                    *last_failure = Some((Instant::now(), *kind, reason.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Where its files lie on this machine; fetched when the storage is elsewhere.
+    fn paths(&self) -> Result<Paths> {
+        let SegmentFiles { parquet, index, meta } = &self.row.files;
+        let local = |file: &StoredFile| self.storage.local(file, &self.cache);
+        Ok(Paths { meta: local(meta)?, index: local(index)?, parquet: local(parquet)? })
+    }
+}
+
+/// A stable hash of a text, for names.
+pub(crate) fn hash_text(text: &str) -> u64 {
+    content::hash_bytes(text.as_bytes(), 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -115,3 +115,36 @@ fn a_table_says_when_it_does_not_show_all_its_rows() {
     table.set_unready(None);
     assert_eq!(timeline.reading().table("t").expect("there").unready, None);
 }
+
+#[test]
+fn a_hand_over_swaps_one_copy_for_the_other_in_its_place() {
+    let (timeline, table) = table();
+    let (mut one, mut two) = (segment(0, 1), segment(1, 2));
+    table.publish(vec![append(&mut one, &[1, 2]), append(&mut two, &[86_400_000])], visible(1));
+    let before = timeline.reading();
+    let held = before.table("t").expect("there");
+    // Another snapshot stands for the files: what counts is that it is another copy.
+    let copy = held.segments().next().expect("there").clone();
+    let opened = SegmentEntry { visible_from: 5, ..copy.clone() };
+    let third = SegmentEntry { id: segment(2, 3).id().clone(), visible_from: 5, ..copy };
+    table.hand_over(HandOver {
+        close: vec![two.id().clone()],
+        open: vec![third, opened],
+        commit_seq: 5,
+        schema: None,
+        changed: Changed::Nothing,
+    });
+    timeline.advance(5);
+    timeline.advance(3);
+    let after = timeline.reading().table("t").expect("there");
+    let shown: Vec<_> = after.segments().map(|e| (e.id.number, e.visible_from)).collect();
+    assert_eq!(shown, [(1, 5), (3, 5)]);
+    assert_eq!((after.commit_seq, timeline.reading().commit_seq()), (5, 5), "never back");
+    assert_eq!(after.changed_since(held.seq), Changed::Nothing, "the same rows");
+    assert_eq!((held.rows(), before.table("t").map(|t| t.rows())), (3, Some(3)));
+
+    table.remove(&[one.id().clone()]);
+    let view = table.view();
+    assert_eq!(view.segments().map(|e| e.id.number).collect::<Vec<_>>(), [3]);
+    assert_eq!(view.changed_since(after.seq), Changed::From(at(1)), "rows went away");
+}

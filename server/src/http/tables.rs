@@ -10,7 +10,7 @@ use freshet_ingest::dead_letter::Origin;
 use freshet_ingest::spec::SourceSpec;
 use freshet_segment::schema::{Column, ColumnRole, ColumnType};
 use freshet_segment::time::Timestamp;
-use freshet_segment::timeline::{SegmentEntry, TableView, VisibleSegment};
+use freshet_segment::timeline::{SegmentEntry, TableView};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -66,8 +66,14 @@ pub async fn drop_now(node: &Node, table: &str) -> Result<(), Problem> {
 /// `GET /api/v1/tables/{t}/columns`.
 pub async fn columns(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Result<Json<Value>, Problem> {
     let view = find(&node, &table)?;
-    let columns: Vec<Value> = view
-        .schema
+    // Counting opens sealed segments.
+    let columns = tokio::task::spawn_blocking(move || describe_columns(&view)).await;
+    let columns = columns.map_err(|_| Problem::internal("columns could not be counted"))?;
+    Ok(Json(json!({"columns": columns})))
+}
+
+fn describe_columns(view: &TableView) -> Vec<Value> {
+    view.schema
         .columns()
         .iter()
         .map(|column| {
@@ -80,12 +86,11 @@ pub async fn columns(State(node): State<Arc<Node>>, Path(table): Path<String>) -
                     ColumnRole::Dimension => "dimension",
                     ColumnRole::Metric => "metric",
                 },
-                "cardinality": cardinality(&view, column),
+                "cardinality": cardinality(view, column),
                 "multiValue": column.multi_value,
             })
         })
-        .collect();
-    Ok(Json(json!({"columns": columns})))
+        .collect()
 }
 
 /// Parameters of the dead letters.
@@ -218,12 +223,13 @@ fn cardinality(view: &TableView, column: &Column) -> Option<usize> {
     if !matches!(column.column_type, ColumnType::String | ColumnType::Json) {
         return None;
     }
-    let of_segment = |entry: &SegmentEntry| {
-        let VisibleSegment::Growing(snapshot) = &entry.segment;
+    let of_segment = |entry: &SegmentEntry| match entry.segment.cardinality(&column.name) {
+        // Files that cannot be read now: the number is not known.
+        None if entry.segment.is_sealed() => None,
         // A segment without the column has no value of it.
-        snapshot.cardinality(&column.name).unwrap_or(0)
+        known => Some(known.unwrap_or(0)),
     };
-    Some(view.segments().map(of_segment).sum())
+    view.segments().map(of_segment).sum()
 }
 
 fn sql_type(column_type: ColumnType) -> &'static str {

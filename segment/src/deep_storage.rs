@@ -1,1 +1,0 @@
-//! Where sealed segments are kept.
