@@ -7,6 +7,8 @@ use crate::ErrorKind;
 use crate::clock::ManualClock;
 
 mod damage;
+#[cfg(any(feature = "failpoints", debug_assertions))]
+mod kill;
 mod power;
 
 pub(super) fn options() -> JournalOptions {
