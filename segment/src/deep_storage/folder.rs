@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::ObjectMeta;
 use crate::catalog::StoredFile;
 use crate::error::{Result, SegmentError};
+use crate::sealed::sha256_of;
 use crate::time::Timestamp;
 
 /// The folder.
@@ -40,9 +41,21 @@ impl Folder {
             self.make_folder(folder).map_err(doing("make folder of"))?;
         }
         let mut source = File::open(from).map_err(doing("read"))?;
-        let mut target = OpenOptions::new().write(true).create_new(true).open(&to).map_err(doing("create"))?;
-        io::copy(&mut source, &mut target).map_err(doing("write"))?;
-        target.sync_all().map_err(doing("sync"))?;
+        match OpenOptions::new().write(true).create_new(true).open(&to) {
+            Ok(mut target) => {
+                io::copy(&mut source, &mut target).map_err(doing("write"))?;
+                target.sync_all().map_err(doing("sync"))?;
+            }
+            Err(error) => {
+                // The same content under the same name is the same upload, done before.
+                let same = error.kind() == io::ErrorKind::AlreadyExists
+                    && fs::read(&to).is_ok_and(|found| sha256_of(&found) == file.sha256);
+                if !same {
+                    return Err(doing("create")(error));
+                }
+                File::open(&to).and_then(|target| target.sync_all()).map_err(doing("sync"))?;
+            }
+        }
         if let Some(folder) = to.parent() {
             sync(folder).map_err(doing("sync folder of"))?;
         }

@@ -6,21 +6,35 @@
 //! A name is used once: each attempt has a random number in it, and every file is made create-only. The JSON comes last, so
 //! a segment whose JSON is there is whole; what is official is in the catalog alone.
 
+mod cache;
 mod folder;
+mod object;
 pub mod paths;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
+use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, RetryConfig};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use self::folder::Folder;
+use self::object::Objects;
 use crate::catalog::{NewSegment, StoredFile};
 use crate::error::{Result, SegmentError};
 use crate::failpoint;
 use crate::sealed::Sealed;
 use crate::time::Timestamp;
+
+/// Times that a request which may be repeated is repeated.
+const RETRIES_MAX: usize = 5;
+/// How long requests are repeated: an outage beyond that is the caller's to wait for.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What deep storage tells of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +70,35 @@ pub struct DeepStorage {
 #[derive(Debug)]
 enum Place {
     Folder(Arc<Folder>),
+    Objects(Arc<Objects>),
+}
+
+/// An S3 bucket, or one of a server that speaks S3.
+#[derive(Clone)]
+pub struct S3Config {
+    /// Address of the server; Amazon's own for the region when there is none.
+    pub endpoint: Option<String>,
+    /// The bucket; it has to be there.
+    pub bucket: String,
+    /// Folder in the bucket; may be empty.
+    pub prefix: String,
+    /// The region.
+    pub region: String,
+    /// Whether the server may be asked without TLS.
+    pub allow_http: bool,
+    /// Key and secret; from the environment or the machine's role when there are none.
+    pub credentials: Option<(String, String)>,
+}
+
+impl fmt::Debug for S3Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Config")
+            .field("endpoint", &self.endpoint)
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DeepStorage {
@@ -65,6 +108,46 @@ impl DeepStorage {
     /// `Unavailable` when the folder cannot be made.
     pub fn folder(path: impl Into<PathBuf>, handle: Handle) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { place: Place::Folder(Arc::new(Folder::open(path.into())?)), handle }))
+    }
+
+    /// Any object store, below a folder of it. What is uploaded is read back and compared.
+    ///
+    /// # Errors
+    /// `Invalid` when the prefix is no path.
+    pub fn object_store(store: Arc<dyn ObjectStore>, prefix: &str, handle: Handle) -> Result<Arc<Self>> {
+        let objects = Objects::new(store, prefix, false)?;
+        Ok(Arc::new(Self { place: Place::Objects(Arc::new(objects)), handle }))
+    }
+
+    /// A bucket. Uploads carry a SHA-256 that the server compares; small files are created conditionally.
+    ///
+    /// # Errors
+    /// `Invalid` when the configuration does not make a client.
+    pub fn s3(config: &S3Config, handle: Handle) -> Result<Arc<Self>> {
+        let mut builder = match &config.credentials {
+            Some((key, secret)) => AmazonS3Builder::new().with_access_key_id(key).with_secret_access_key(secret),
+            None => AmazonS3Builder::from_env(),
+        };
+        if let Some(endpoint) = &config.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        let retry = RetryConfig { max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+        let store = builder
+            .with_bucket_name(&config.bucket)
+            .with_region(&config.region)
+            .with_allow_http(config.allow_http)
+            .with_checksum_algorithm(Checksum::SHA256)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_retry(retry)
+            .build()
+            .map_err(|e| SegmentError::invalid("deep storage", e.to_string()))?;
+        let objects = Objects::new(Arc::new(store), &config.prefix, true)?;
+        Ok(Arc::new(Self { place: Place::Objects(Arc::new(objects)), handle }))
+    }
+
+    /// A store in memory, for tests.
+    pub fn memory(handle: Handle) -> Arc<Self> {
+        Self::object_store(Arc::new(InMemory::new()), "", handle).expect("the empty prefix is a path")
     }
 
     /// Uploads the files of a sealed segment: rows, index, then the JSON; each is looked at afterwards.
@@ -101,6 +184,7 @@ impl DeepStorage {
                 let (folder, from, file) = (Arc::clone(folder), from.to_owned(), file.clone());
                 self.blocking(move || folder.put(&from, &file)).await
             }
+            Place::Objects(objects) => objects.put(from, file).await,
         }
     }
 
@@ -114,6 +198,7 @@ impl DeepStorage {
                 let (folder, path) = (Arc::clone(folder), path.to_owned());
                 self.blocking(move || folder.fetch(&path)).await
             }
+            Place::Objects(objects) => objects.fetch(path).await,
         }
     }
 
@@ -127,6 +212,7 @@ impl DeepStorage {
                 let (folder, path) = (Arc::clone(folder), path.to_owned());
                 self.blocking(move || folder.get_range(&path, start, length)).await
             }
+            Place::Objects(objects) => objects.get_range(path, start, length).await,
         }
     }
 
@@ -140,6 +226,7 @@ impl DeepStorage {
                 let (folder, path) = (Arc::clone(folder), path.to_owned());
                 self.blocking(move || folder.head(&path)).await
             }
+            Place::Objects(objects) => objects.head(path).await,
         }
     }
 
@@ -153,6 +240,7 @@ impl DeepStorage {
                 let (folder, prefix) = (Arc::clone(folder), prefix.to_owned());
                 self.blocking(move || folder.list(&prefix)).await
             }
+            Place::Objects(objects) => objects.list(prefix).await,
         }
     }
 
@@ -166,6 +254,7 @@ impl DeepStorage {
                 let (folder, path) = (Arc::clone(folder), path.to_owned());
                 self.blocking(move || folder.delete(&path)).await
             }
+            Place::Objects(objects) => objects.delete(path).await,
         }
     }
 
@@ -174,11 +263,49 @@ impl DeepStorage {
         joined.unwrap_or_else(|e| Err(SegmentError::unavailable("deep storage", e.to_string())))
     }
 
-    /// Where a file lies on this machine. Blocks.
-    #[expect(clippy::unnecessary_wraps, reason = "other places than a folder have to fetch it first")]
-    pub(crate) fn local(&self, file: &StoredFile, _: &Path) -> Result<PathBuf> {
+    /// Where a file lies on this machine; fetched into `cache` when it is elsewhere. Blocks.
+    pub(crate) fn local(&self, file: &StoredFile, cache: &Path) -> Result<PathBuf> {
         match &self.place {
             Place::Folder(folder) => Ok(folder.place(&file.path)),
+            Place::Objects(objects) => cache::local(cache, file, |start, length| {
+                let (objects, path) = (Arc::clone(objects), file.path.clone());
+                self.wait(async move { objects.get_range(&path, start, length).await })
+            }),
+        }
+    }
+
+    /// Gives up the local copy of a damaged file. Says whether there is another copy to go back to.
+    pub(crate) fn forget(&self, file: &StoredFile, cache: &Path) -> bool {
+        match &self.place {
+            Place::Folder(_) => false,
+            Place::Objects(_) => {
+                cache::forget(cache, file);
+                true
+            }
+        }
+    }
+
+    /// Waits for work of the storage on a thread that may block. The work runs on the storage's own runtime; a worker of
+    /// a runtime that waits here hands its other tasks on, so that one runtime may be both.
+    ///
+    /// # Errors
+    /// As the work; `Unavailable` when the runtime is shutting down.
+    pub fn wait<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let (send, receive) = sync_channel(1);
+        self.handle.spawn(async move {
+            // Nobody waits any more when the waiting thread is gone.
+            let _ = send.send(work.await);
+        });
+        let receive = || {
+            let ended = |_| Err(SegmentError::unavailable("deep storage", "its runtime is shutting down"));
+            receive.recv().unwrap_or_else(ended)
+        };
+        match Handle::try_current() {
+            Ok(here) if here.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(receive),
+            _ => receive(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,10 +35,12 @@ impl Filter {
 
 /// The texts one of which a row must hold, where the condition says so.
 fn texts(condition: &Predicate) -> Option<Vec<&str>> {
-    let text = |value| match value {
-        &Value::String(ref text) => Some(&**text),
-        _ => None,
-    };
+    fn text(value: &Value) -> Option<&str> {
+        match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
     match condition {
         Predicate::Compare { op: CompareOp::Eq, value, .. } => Some(vec![text(value)?]),
         Predicate::In { values, negated: false, .. } => values.iter().map(text).collect(),
@@ -58,15 +60,15 @@ impl Node {
         Ok(match self {
             Self::True => Mask::All,
             Self::False => Mask::None,
-            Self::Leaf(leaf) => match leaf.from_index(unit)? {
+            Self::Leaf(leaf) => match leaf.by_index(unit)? {
                 Some(mask) => mask,
-                None => leaf.from_pages(unit, pages)?,
+                None => leaf.by_pages(unit, pages)?,
             },
             Self::And(parts) => {
                 // What the index answers costs nothing and leaves fewer pages to the rest.
                 let (mut mask, mut slow) = (Mask::All, Vec::new());
                 for part in parts {
-                    match part.from_index(unit)? {
+                    match part.by_index(unit)? {
                         Some(quick) => mask = mask.and(quick),
                         None => slow.push(part),
                     }
@@ -96,11 +98,11 @@ impl Node {
         })
     }
 
-    fn from_index(&self, unit: &SealedUnit) -> Result<Option<Mask>> {
+    fn by_index(&self, unit: &SealedUnit) -> Result<Option<Mask>> {
         match self {
             Self::True => Ok(Some(Mask::All)),
             Self::False => Ok(Some(Mask::None)),
-            Self::Leaf(leaf) => leaf.from_index(unit),
+            Self::Leaf(leaf) => leaf.by_index(unit),
             Self::And(_) | Self::Or(_) => Ok(None),
         }
     }
@@ -108,8 +110,8 @@ impl Node {
 
 impl Leaf {
     /// The answer where no page is needed for it.
-    fn from_index(&self, unit: &SealedUnit) -> Result<Option<Mask>> {
-        if let Some(mask) = self.from_zones(unit) {
+    fn by_index(&self, unit: &SealedUnit) -> Result<Option<Mask>> {
+        if let Some(mask) = self.by_zones(unit) {
             return Ok(Some(mask));
         }
         let stored = unit.schema().index_of(&self.column.name);
@@ -128,7 +130,7 @@ impl Leaf {
     }
 
     /// The answer where zones or bloom filters alone give it.
-    fn from_zones(&self, unit: &SealedUnit) -> Option<Mask> {
+    fn by_zones(&self, unit: &SealedUnit) -> Option<Mask> {
         let is_null = match &self.condition {
             Predicate::IsNull { negated, .. } => Some(!negated),
             _ => None,
@@ -162,7 +164,7 @@ impl Leaf {
     }
 
     /// The answer from the column's values, page by page.
-    fn from_pages(&self, unit: &SealedUnit, pages: u64) -> Result<Mask> {
+    fn by_pages(&self, unit: &SealedUnit, pages: u64) -> Result<Mask> {
         let rows = unit.rows();
         let mut words = vec![0u64; rows.div_ceil(64) as usize];
         let page_rows = unit.page_rows();

@@ -177,12 +177,15 @@ impl SealedSegment {
     }
 
     fn open(&self) -> Result<Arc<Opened>> {
-        if let Some(opened) = self.opened.load_full() {
+        if let Some(opened) = self.opened.load_full().filter(|o| !o.is_damaged()) {
             return Ok(opened);
         }
         let mut last_failure = self.opening.lock();
-        if let Some(opened) = self.opened.load_full() {
-            return Ok(opened);
+        match self.opened.load_full() {
+            // Damage that was found while reading: a copy of what is elsewhere is fetched again.
+            Some(opened) if opened.is_damaged() && self.forget() => self.opened.store(None),
+            Some(opened) => return Ok(opened),
+            None => {}
         }
         let segment = || self.row.id.to_string();
         if let Some((at, kind, reason)) = &*last_failure
@@ -190,7 +193,12 @@ impl SealedSegment {
         {
             return Err(SegmentError::Unreadable { segment: segment(), kind: *kind, reason: reason.clone() });
         }
-        match self.paths().and_then(|paths| Opened::open(&self.row, &paths)) {
+        let open = || self.paths().and_then(|paths| Opened::open(&self.row, &paths));
+        let opened = match open() {
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.forget() => open(),
+            opened => opened,
+        };
+        match opened {
             Ok(opened) => {
                 let opened = Arc::new(opened);
                 self.opened.store(Some(Arc::clone(&opened)));
@@ -207,11 +215,35 @@ impl SealedSegment {
         }
     }
 
+    /// Gives up local copies that may be damaged. Says whether there is a good copy to go back to.
+    fn forget(&self) -> bool {
+        self.row.files.each().into_iter().filter(|file| self.storage.forget(file, &self.cache)).count() > 0
+    }
+
     /// Where its files lie on this machine; fetched when the storage is elsewhere.
     fn paths(&self) -> Result<Paths> {
         let SegmentFiles { parquet, index, meta } = &self.row.files;
         let local = |file: &StoredFile| self.storage.local(file, &self.cache);
         Ok(Paths { meta: local(meta)?, index: local(index)?, parquet: local(parquet)? })
+    }
+}
+
+/// Hash of bytes.
+pub(crate) fn sha256_of(bytes: &[u8]) -> [u8; 32] {
+    meta::Sums::of(bytes).1
+}
+
+/// Hash of bytes as they go by.
+#[derive(Debug, Default)]
+pub(crate) struct Hashing(meta::Sums);
+
+impl Hashing {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.add(bytes);
+    }
+
+    pub(crate) fn sha256(self) -> [u8; 32] {
+        self.0.finish().1
     }
 }
 

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{Field, Schema};
@@ -17,7 +18,7 @@ use super::blocks::{CheckedFile, Chunks};
 use super::index::SegmentIndex;
 use super::meta::{FORMAT, Meta, Sums};
 use crate::catalog::{NewSegment, StoredFile};
-use crate::error::{Result, SegmentError};
+use crate::error::{ErrorKind, Result, SegmentError};
 use crate::growing::CodeSet;
 use crate::id::SegmentId;
 use crate::schema::{Column, TableSchema};
@@ -43,6 +44,7 @@ pub(crate) struct Opened {
     pub(super) index: SegmentIndex,
     parquet: Arc<CheckedFile>,
     columns: ArrowReaderMetadata,
+    damaged: AtomicBool,
 }
 
 impl Opened {
@@ -95,6 +97,7 @@ impl Opened {
             columns: arrow_metadata(&parquet, &schema)?,
             parquet,
             schema,
+            damaged: AtomicBool::new(false),
         };
         opened.check_groups()?;
         Ok(opened)
@@ -165,8 +168,19 @@ impl Opened {
         self.schema.columns().get(index).filter(|c| c.column_type == column.column_type).map(|_| index)
     }
 
+    /// Names the segment in an error, and remembers damage.
     pub(super) fn named<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|e| SegmentError::unreadable(&self.id, e))
+        result.map_err(|e| {
+            if e.kind() == ErrorKind::Corrupt {
+                self.damaged.store(true, Ordering::Release);
+            }
+            SegmentError::unreadable(&self.id, e)
+        })
+    }
+
+    /// Whether some read found damage.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
     }
 
     /// Decodes these pages (a bit each) of one column of a unit that begins at row `from` and has `rows` rows: one array a

@@ -325,3 +325,139 @@ fn index_and_pages_agree_on_many_rows_of_the_usual_layout() {
         assert_eq!(selected(&growing, &wanted, &schema, 8_192).len(), expected, "{wanted:?}");
     }
 }
+
+/// Everything that can be asked of a small table, as text; or the failure.
+fn ask(segment: &Arc<SealedSegment>, schema: &TableSchema) -> Result<String> {
+    let visible = VisibleSegment::Sealed(Arc::clone(segment));
+    let text = |s: &str| Value::String(Arc::from(s));
+    let compare = |column: &str, value| Predicate::Compare { column: Arc::from(column), op: CompareOp::Gt, value };
+    let wanted = [
+        Predicate::True,
+        compare("n", Value::Long(150)),
+        compare("s", text("v4")),
+        Predicate::IsNull { column: Arc::from("s"), negated: false },
+    ];
+    let mut answer = format!("{:?}", visible.cardinality("s"));
+    for wanted in wanted {
+        let filter = visible.filter(&wanted, schema)?;
+        for unit in visible.units(None)? {
+            for part in filter.select_unit(&unit)?.parts(20) {
+                for column in schema.columns() {
+                    let array = unit.read(column, &part)?;
+                    answer.extend((0..array.len()).map(|row| cell(&array, row) + ","));
+                }
+            }
+        }
+    }
+    Ok(answer)
+}
+
+#[test]
+fn a_changed_byte_in_any_file_is_found_or_harmless() {
+    use rand::{RngExt, SeedableRng};
+    let seed = std::env::var("FRESHET_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(11u64);
+    eprintln!("FRESHET_SEED={seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let place = Place::new();
+    let schema = schema();
+    let sealed = place.seal(&sealing(&[growing(&(0..300).collect::<Vec<_>>())], &[]));
+    let right = ask(&sealed, &schema).expect("whole");
+    let mut found = 0;
+    for _ in 0..cases(150) {
+        for file in sealed.row().files.each() {
+            let path = place.folder.path().join("deep").join(&file.path);
+            let good = std::fs::read(&path).expect("there");
+            let mut bad = good.clone();
+            let at = random.random_range(0..bad.len());
+            if random.random_range(0..10) == 0 {
+                bad.truncate(at);
+            } else {
+                bad[at] ^= 1 << random.random_range(0..8);
+            }
+            std::fs::write(&path, &bad).expect("damaged");
+            let again = place.open(sealed.row().clone());
+            match ask(&again, &schema) {
+                Ok(answer) => assert!(answer == right, "byte {at} of {} gave another answer", file.path),
+                Err(error) => {
+                    found += 1;
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                    assert!(error.to_string().contains(&sealed.id().to_string()), "{error}");
+                }
+            }
+            assert!(again.verify().is_err(), "a scrub finds byte {at} of {}", file.path);
+            std::fs::write(&path, &good).expect("mended");
+        }
+    }
+    assert!(found > 0, "damage is found by queries too");
+    assert_eq!(ask(&place.open(sealed.row().clone()), &schema).expect("whole"), right);
+}
+
+/// Damage below the checksums: what the decoders make of bytes that nobody vouches for. Their checksums are made to match.
+#[test]
+fn decoders_of_damaged_bytes_fail_and_do_not_panic() {
+    use rand::{RngExt, SeedableRng};
+    let mut random = rand::rngs::StdRng::seed_from_u64(5);
+    let place = Place::new();
+    let schema = schema();
+    let sealed = place.seal(&sealing(&[growing(&(0..300).collect::<Vec<_>>())], &[]));
+    let path = |file: &StoredFile| place.folder.path().join("deep").join(&file.path);
+    let files = &sealed.row().files;
+    for turn in 0..cases(100) {
+        let mut row = sealed.row().clone();
+        let mut told = meta::Meta::parse(&std::fs::read(path(&files.meta)).expect("there"), &row.id).expect("sound");
+        let index = turn % 2 == 1;
+        let damaged = if index { &mut row.files.index } else { &mut row.files.parquet };
+        let good = std::fs::read(path(damaged)).expect("there");
+        let mut bad = good.clone();
+        let at = random.random_range(0..bad.len());
+        bad[at] = random.random();
+        let (sums, sha256) = meta::Sums::of(&bad);
+        damaged.path.push_str(".bad");
+        damaged.sha256 = sha256;
+        std::fs::write(path(damaged), &bad).expect("written");
+        *(if index { &mut told.index } else { &mut told.parquet }) = sums;
+        let text = told.to_bytes();
+        row.files.meta.path.push_str(".bad");
+        row.files.meta.bytes = text.len() as u64;
+        row.files.meta.sha256 = sha256_of(&text);
+        std::fs::write(path(&row.files.meta), &text).expect("written");
+        if let Err(error) = ask(&place.open(row), &schema) {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_elsewhere_are_fetched_once_and_again_when_the_copy_is_damaged() {
+    let place = Place::new();
+    let schema = schema();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let storage = DeepStorage::memory(runtime.handle().clone());
+    let source = [growing(&(0..300).collect::<Vec<_>>())];
+    let sealed = sealing(&source, &[]).write(&place.folder.path().join("staging")).expect("sealed");
+    let stored = runtime.block_on(storage.put(&sealed)).expect("stored");
+    let cache = place.folder.path().join("cache");
+    let open = || SealedSegment::lazy(stored.new_segment().clone(), Arc::clone(&storage), &cache);
+    let right = ask(&open(), &schema).expect("whole");
+    assert_eq!(std::fs::read_dir(&cache).expect("a folder").count(), 3, "three copies and nothing else");
+
+    for file in stored.new_segment().files.each() {
+        let copy = cache.join(file.path.rsplit('/').next().expect("a name"));
+        let good = std::fs::read(&copy).expect("a copy");
+        // Damaged while it is open, and before it is opened.
+        let held = open();
+        held.units(None).expect("open");
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 0x10;
+        std::fs::write(&copy, &bad).expect("damaged");
+        assert_eq!(ask(&open(), &schema).or_else(|_| ask(&open(), &schema)).expect("fetched again"), right);
+        let _ = ask(&held, &schema);
+        assert_eq!(ask(&held, &schema).expect("repaired by itself"), right);
+    }
+    runtime.block_on(storage.delete(&stored.new_segment().files.parquet.path)).expect("deleted");
+    ask(&open(), &schema).expect("the copy is enough");
+    std::fs::remove_dir_all(&cache).expect("removed");
+    let error = ask(&open(), &schema).expect_err("gone everywhere");
+    assert!(error.to_string().contains(&sealed.id.to_string()), "{error}");
+}

@@ -1,0 +1,98 @@
+use super::*;
+use crate::error::ErrorKind;
+use crate::sealed::sha256_of;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+}
+
+/// What every place owes; run over each of them.
+fn suite(storage: &Arc<DeepStorage>, handle: &Handle) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |path: &str, text: &str| {
+        std::fs::write(folder.path().join("up"), text).expect("written");
+        StoredFile { path: path.to_owned(), bytes: text.len() as u64, sha256: sha256_of(text.as_bytes()) }
+    };
+    let put = |path: &str, text: &str| {
+        let file = file(path, text);
+        handle.block_on(storage.put_file(&folder.path().join("up"), &file))
+    };
+    let paths = ["a%20b/day=2015-09-12/x-1.idx", "a%20b/day=all/y-2.json", "b/day=all/z.json"];
+    for path in paths {
+        put(path, path).expect("stored");
+    }
+    put(paths[0], paths[0]).expect("the same upload again");
+    let other = put(paths[0], "other").expect_err("create-only");
+    assert_eq!(other.kind(), ErrorKind::Conflict, "{other}");
+
+    let listed = |prefix: &str| -> Vec<String> {
+        handle.block_on(storage.list(prefix)).expect("listed").into_iter().map(|meta| meta.path).collect()
+    };
+    assert_eq!(listed(""), paths);
+    assert_eq!(listed("a%20b"), paths[..2]);
+    assert_eq!(listed("nosuch"), [""; 0]);
+    let head = handle.block_on(storage.head(paths[1])).expect("asked").expect("there");
+    assert_eq!((head.bytes, &*head.path), (paths[1].len() as u64, paths[1]));
+    let bytes = |path: &str| handle.block_on(storage.fetch(path));
+    assert_eq!(bytes(paths[0]).expect("there"), paths[0].as_bytes());
+    assert_eq!(handle.block_on(storage.get_range(paths[0], 2, 3)).expect("there"), &paths[0].as_bytes()[2..5]);
+    assert!(handle.block_on(storage.get_range(paths[0], 10, 1_000)).is_err(), "no short answer");
+    assert_eq!(storage.wait(async { Ok(7) }).expect("done"), 7);
+
+    handle.block_on(storage.delete(paths[0])).expect("deleted");
+    handle.block_on(storage.delete(paths[0])).expect("gone already");
+    assert_eq!(handle.block_on(storage.head(paths[0])).expect("asked"), None);
+    assert_eq!(bytes(paths[0]).expect_err("gone").kind(), ErrorKind::NotFound);
+    for path in &paths[1..] {
+        handle.block_on(storage.delete(path)).expect("deleted");
+    }
+}
+
+#[test]
+fn a_folder_does_what_is_owed() {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().expect("a folder"));
+    let deep = folder.path().join("data/deep");
+    suite(&DeepStorage::folder(&deep, runtime.handle().clone()).expect("a folder"), runtime.handle());
+}
+
+#[test]
+fn an_object_store_does_what_is_owed() {
+    let runtime = runtime();
+    suite(&DeepStorage::memory(runtime.handle().clone()), runtime.handle());
+    let store = Arc::new(InMemory::new());
+    suite(
+        &DeepStorage::object_store(store, "some/folder", runtime.handle().clone()).expect("a path"),
+        runtime.handle(),
+    );
+}
+
+/// Runs where `FRESHET_TEST_S3` names a server, as `http://127.0.0.1:9000/bucket`; keys are `test` and `test`.
+#[test]
+fn an_s3_server_does_what_is_owed() {
+    let Ok(address) = std::env::var("FRESHET_TEST_S3") else {
+        eprintln!("SKIPPED: FRESHET_TEST_S3 names no S3 server");
+        return;
+    };
+    let (endpoint, bucket) = address.rsplit_once('/').expect("http://host:port/bucket");
+    let runtime = runtime();
+    let config = S3Config {
+        endpoint: Some(endpoint.to_owned()),
+        bucket: bucket.to_owned(),
+        prefix: "freshet/tests".to_owned(),
+        region: "us-east-1".to_owned(),
+        allow_http: true,
+        credentials: Some(("test".to_owned(), "test".to_owned())),
+    };
+    suite(&DeepStorage::s3(&config, runtime.handle().clone()).expect("a client"), runtime.handle());
+}
+
+#[test]
+fn waiting_on_the_only_worker_of_the_storages_own_runtime_does_not_hang() {
+    let runtime = runtime();
+    let storage = DeepStorage::memory(runtime.handle().clone());
+    let waiting = Arc::clone(&storage);
+    let answer = runtime.spawn(async move { waiting.wait(async { Ok(tokio::task::spawn(async { 5 }).await) }) });
+    let limited = async { tokio::time::timeout(Duration::from_secs(20), answer).await };
+    let found = runtime.block_on(limited).expect("in time").expect("joined").expect("done");
+    assert_eq!(found.expect("joined"), 5);
+}
