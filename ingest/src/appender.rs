@@ -38,7 +38,7 @@ const VALUES_PER_BATCH_MAX: usize = 4 << 20;
 const SEGMENT_OVERHEAD_BYTES: usize = 4 << 10;
 
 /// What a batch brings beside its rows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Accompanying {
     /// What became of the rows; the stored ones are added here.
     pub(crate) counts: Counts,
@@ -50,8 +50,24 @@ pub(crate) struct Accompanying {
 
 struct Open {
     segment: GrowingSegment,
+}
+
+/// A segment's rows as the timeline shows them.
+struct Shown {
+    snapshot: Arc<GrowingSnapshot>,
     /// Bytes counted against the budget.
     counted: usize,
+}
+
+/// What an appender holds that is not frozen yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unsealed {
+    pub(crate) rows: u64,
+    pub(crate) bytes: usize,
+    /// The last end of their intervals.
+    pub(crate) last_end: Option<Timestamp>,
+    /// Whether a segment has reached its number of rows.
+    pub(crate) has_full: bool,
 }
 
 /// Writes one task's rows into one table.
@@ -63,6 +79,9 @@ pub(crate) struct Appender {
     open: HashMap<Interval, Open>,
     /// Segments that became full within the batch at hand: published with it, and then no longer written.
     filled: Vec<Open>,
+    /// All segments that the timeline shows and that are not frozen, those included that are no longer written.
+    shown: HashMap<SegmentId, Shown>,
+    has_full: bool,
     numbers: Range<u32>,
 }
 
@@ -75,6 +94,8 @@ impl Appender {
             rows_per_segment_max: rows_max.unwrap_or(ROWS_PER_SEGMENT_MAX).max(1),
             open: HashMap::new(),
             filled: Vec::new(),
+            shown: HashMap::new(),
+            has_full: false,
             numbers: 0..0,
         }
     }
@@ -207,16 +228,55 @@ impl Appender {
         let id =
             SegmentId { table: self.table.name.clone(), interval, version: Version::at(self.node.clock.now()), number };
         let segment = GrowingSegment::new(id, Arc::clone(schema));
-        let full = self.open.insert(interval, Open { segment, counted: 0 });
+        let full = self.open.insert(interval, Open { segment });
+        self.has_full |= full.is_some();
         self.filled.extend(full.filter(|_| touched.contains(&interval)));
         Ok(())
     }
 
-    fn snapshot(&self, open: &mut Open) -> Arc<GrowingSnapshot> {
+    fn snapshot(&mut self, open: &mut Open) -> Arc<GrowingSnapshot> {
         let bytes = open.segment.bytes() + SEGMENT_OVERHEAD_BYTES;
-        self.table.memory.resize(open.counted, bytes);
-        open.counted = bytes;
-        open.segment.snapshot()
+        let snapshot = open.segment.snapshot();
+        let shown = Shown { snapshot: Arc::clone(&snapshot), counted: bytes };
+        let before = self.shown.insert(snapshot.id().clone(), shown).map_or(0, |before| before.counted);
+        self.table.memory.resize(before, bytes);
+        snapshot
+    }
+
+    /// What is not frozen yet.
+    pub(crate) fn unsealed(&self) -> Unsealed {
+        Unsealed {
+            rows: self.shown.values().map(|shown| shown.snapshot.rows() as u64).sum(),
+            bytes: self.shown.values().map(|shown| shown.counted).sum(),
+            last_end: self.shown.keys().map(|id| id.interval.end()).max(),
+            has_full: self.has_full,
+        }
+    }
+
+    /// Ends all growing segments: what the timeline shows of them, and the bytes counted for them.
+    pub(crate) fn freeze(&mut self) -> (Vec<Arc<GrowingSnapshot>>, usize) {
+        self.open.clear();
+        self.has_full = false;
+        let shown: Vec<Shown> = std::mem::take(&mut self.shown).into_values().collect();
+        let counted = shown.iter().map(|s| s.counted).sum();
+        let mut snapshots: Vec<_> = shown.into_iter().map(|s| s.snapshot).collect();
+        snapshots.sort_by(|a, b| a.id().cmp(b.id()));
+        (snapshots, counted)
+    }
+
+    /// Takes everything that is not frozen out of sight and gives its memory back.
+    pub(crate) fn discard(&mut self) {
+        let (snapshots, counted) = self.freeze();
+        let ids: Vec<SegmentId> = snapshots.iter().map(|s| s.id().clone()).collect();
+        self.table.timeline.remove(&ids);
+        self.table.memory.resize(counted, 0);
+    }
+
+    /// After a thread that ended in the middle: its segments may hold rows that were never shown, so they are no longer
+    /// written. What is shown of them stays.
+    pub(crate) fn close_open(&mut self) {
+        self.open.clear();
+        self.filled.clear();
     }
 
     fn publish(

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use freshet_segment::time::Timestamp;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// Most letters a table keeps.
 pub const LETTERS_MAX: usize = 100_000;
@@ -18,7 +19,7 @@ pub const LETTERS_BYTES_MAX: usize = 64 << 20;
 pub const RAW_BYTES_MAX: usize = 4 << 10;
 
 /// A row of a push that was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedRow {
     /// Its number in the body, from 0.
     pub row: u64,

@@ -53,6 +53,18 @@ pub enum IngestError {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A key that was used for another body.
+    #[error("idempotency key `{key}` was used for another body")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+    /// A key whose first push has not been answered yet.
+    #[error("a push with idempotency key `{key}` is still under way")]
+    KeyRunning {
+        /// The key.
+        key: String,
+    },
     /// The memory for unsealed rows is used up.
     #[error("memory for new rows is used up: {used} of {max} bytes")]
     MemoryExhausted {
@@ -93,7 +105,8 @@ impl IngestError {
         match self {
             Self::Invalid { .. } | Self::RowsRejected { .. } => ErrorKind::Invalid,
             Self::SupervisorNotFound { .. } | Self::TableNotFound { .. } => ErrorKind::NotFound,
-            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Conflict { .. } | Self::KeyRunning { .. } => ErrorKind::Conflict,
+            Self::KeyReused { .. } => ErrorKind::Invalid,
             Self::MemoryExhausted { .. } => ErrorKind::Exhausted,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Internal { .. } => ErrorKind::Internal,
@@ -121,15 +134,23 @@ impl IngestError {
                 Some(hint) => format!("{hint}; or send onError=skip to store the other rows"),
                 None => "correct the rows, or send onError=skip to store the others".to_owned(),
             }),
-            Self::MemoryExhausted { .. } => {
-                Some("drop a table that is no longer needed, or start with a larger memory_bytes_max".to_owned())
+            Self::KeyReused { .. } => Some("take a new key for each body".to_owned()),
+            Self::KeyRunning { .. } => {
+                Some("send it again in a moment: the answer of the first one is given then".to_owned())
             }
+            Self::MemoryExhausted { .. } => Some(
+                "send it again in a moment; if it stays so, deep storage may be away, or memory_bytes_max too small"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
 
     /// How long to wait before asking again, for the kinds where asking again may help.
     pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::KeyRunning { .. } = self {
+            return Some(Duration::from_secs(1));
+        }
         match self.kind() {
             ErrorKind::Exhausted => Some(Duration::from_secs(5)),
             ErrorKind::Unavailable => Some(Duration::from_secs(1)),
@@ -139,6 +160,10 @@ impl IngestError {
 
     pub(crate) fn invalid_with(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), at: None, hint: Some(hint.into()) }
+    }
+
+    pub(crate) fn key_reused(key: &str) -> Self {
+        Self::KeyReused { key: shorten(key) }
     }
 
     pub(crate) fn conflict(what: impl Into<String>) -> Self {

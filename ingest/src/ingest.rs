@@ -3,6 +3,8 @@
 //! Requests that change a supervisor take turns, so two clients that post, suspend and terminate the same one at once
 //! see one order. Looking at things never waits for a turn.
 
+mod pushing;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,21 +19,20 @@ use freshet_segment::timeline::Timeline;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-use crate::appender::Accompanying;
 use crate::counts::Counts;
-use crate::dead_letter::{DeadLetter, DeadLetters, LETTERS_BYTES_MAX, LETTERS_MAX, Origin, quote};
-use crate::decode::json::JsonDecoder;
-use crate::decode::{BadField, DecodeRules, Decoder, Rows};
+use crate::dead_letter::{DeadLetters, LETTERS_BYTES_MAX, LETTERS_MAX};
 use crate::error::{IngestError, Result};
+use crate::leases::Leases;
 use crate::memory::{MemoryBudget, MemoryUse};
+use crate::publishing::Publisher;
+use crate::recovery::Positions;
+use crate::sealing::SealOptions;
 use crate::source::kafka::KafkaSource;
-use crate::source::push::{Body, Job, OnError, PushReply, PushRequest, PushTask, find_time_field, rejected_rows};
+use crate::source::push::{Job, PushTask};
 use crate::source::{Source, SourceError};
-use crate::spec::{DimensionsSpec, GranularitySpec, SourceSpec, SupervisorSpec, TimeSpec};
+use crate::spec::{SourceSpec, SupervisorSpec};
 use crate::supervisor::{KeptOffsets, Supervisor, SupervisorStatus, SupervisorView};
-use crate::tables::{Node, Table, Tables};
-use crate::task::panic_text;
-use crate::transform::TimeColumn;
+use crate::tables::{Node, Storage, Tables};
 
 /// Bounds that configuration may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,21 +62,29 @@ pub struct IngestOptions {
     pub runtime: tokio::runtime::Handle,
     /// Memory of rows that are not sealed.
     pub memory_bytes_max: usize,
+    /// Where rows are kept beyond memory.
+    pub storage: Storage,
+    /// When they are sealed.
+    pub seal: SealOptions,
     /// Further bounds.
     pub limits: Limits,
 }
+
+/// How long a caller waits for rows to be published.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes a client of a supervisor's stream.
 pub(crate) type OpenSource = Arc<dyn Fn(&SupervisorSpec) -> Result<Box<dyn Source>, SourceError> + Send + Sync>;
 
 /// Everything that brings rows into this node.
 pub struct Ingest {
-    node: Arc<Node>,
-    tables: Arc<Tables>,
-    supervisors: Mutex<BTreeMap<String, Arc<Supervisor>>>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) supervisors: Mutex<BTreeMap<String, Arc<Supervisor>>>,
     /// Where each supervisor stands, also after it was terminated: posted again it goes on from here.
     offsets: Mutex<HashMap<String, Arc<KeptOffsets>>>,
     open_source: OpenSource,
+    pub(crate) positions: Positions,
     turn: Semaphore,
     stopping: AtomicBool,
 }
@@ -98,7 +107,13 @@ impl Ingest {
     }
 
     pub(crate) fn with_source(options: IngestOptions, open_source: OpenSource) -> Arc<Self> {
+        let leases = Arc::new(Leases::new(Arc::clone(&options.catalog), &options.storage.node_id));
+        leases.keep(&options.runtime);
         let node = Arc::new(Node {
+            leases,
+            storage: options.storage,
+            seal: options.seal,
+            seal_turn: Mutex::new(()),
             catalog: options.catalog,
             timeline: options.timeline,
             clock: options.clock,
@@ -108,15 +123,18 @@ impl Ingest {
             letters_bytes_max: options.limits.letters_bytes_max,
             panics: AtomicU64::new(0),
         });
-        Arc::new(Self {
+        let ingest = Arc::new(Self {
             tables: Arc::new(Tables::new(Arc::clone(&node))),
+            positions: Positions::new(&node),
             node,
             supervisors: Mutex::default(),
             offsets: Mutex::default(),
             open_source,
             turn: Semaphore::new(1),
             stopping: AtomicBool::new(false),
-        })
+        });
+        ingest.watch_positions();
+        ingest
     }
 
     /// Creates a supervisor, or replaces the one with the same id; it goes on from the offsets that one reached.
@@ -155,13 +173,13 @@ impl Ingest {
     }
 
     /// The offsets of an earlier supervisor of this id on the same topic, or none yet.
-    fn kept_offsets(&self, spec: &SupervisorSpec) -> Arc<KeptOffsets> {
+    pub(crate) fn kept_offsets(&self, spec: &SupervisorSpec) -> Arc<KeptOffsets> {
         let SourceSpec::Kafka(kafka) = &spec.source;
         let mut offsets = self.offsets.lock();
         match offsets.get(&spec.id) {
-            Some(kept) if kept.stream == kafka.topic && kept.table == spec.table => Arc::clone(kept),
+            Some(kept) if kept.topic == kafka.topic && kept.table == spec.table => Arc::clone(kept),
             _ => {
-                let kept = Arc::new(KeptOffsets::new(kafka.topic.clone(), spec.table.clone()));
+                let kept = Arc::new(KeptOffsets::new(&spec.id, kafka.topic.clone(), spec.table.clone()));
                 offsets.insert(spec.id.clone(), Arc::clone(&kept));
                 kept
             }
@@ -247,132 +265,47 @@ impl Ingest {
         }
     }
 
-    /// Forgets a supervisor's offsets, so that it begins again as its spec says.
+    /// Forgets a supervisor's offsets, so that it begins again as its spec says. What it has read is published first.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Unavailable` when what it has read cannot be published now: it goes on as before.
     pub async fn reset(&self, id: &str) -> Result<()> {
         let _turn = self.take_turn().await?;
         let supervisor = self.find(id)?;
         stop(&supervisor).await?;
-        supervisor.forget_offsets();
-        if supervisor.is_suspended() { Ok(()) } else { supervisor.start() }
+        let published = published(vec![Arc::clone(supervisor.publisher())], PUBLISH_TIMEOUT).await;
+        if published.is_ok() {
+            let lease = self.node.leases.hold(supervisor.publisher().group()).await?;
+            let (table, stream) = (supervisor.table().id, &supervisor.offsets().stream);
+            self.node.catalog.reset_offsets(table, stream, &lease, None).await?;
+            supervisor.offsets().forget();
+        }
+        let started = if supervisor.is_suspended() { Ok(()) } else { supervisor.start() };
+        published.and(started)
     }
 
-    /// Stores the rows of a body. Call it where computing is allowed: the body is read on the caller's thread.
+    /// Publishes everything that a table holds at this moment, and waits until it is published.
     ///
     /// # Errors
-    /// `Invalid` when the body, or with [`OnError::Reject`] any row of it, cannot be read; `Exhausted` when memory is
-    /// used up; `Unavailable` while stopping; or of the catalog. Nothing is stored then.
-    pub async fn push(&self, request: PushRequest) -> Result<PushReply> {
-        self.refuse_while_stopping()?;
-        let room = self.node.budget.reserve(request.body.len())?;
-        let body = Body::read(&request.body)?;
-        let opened = self.tables.open(&request.table).await?;
-        let time_field = match self.time_field(&request, opened.as_deref()) {
-            Some(field) => field,
-            None => find_time_field(&request.body, &body.records)?,
-        };
-        let mut rows = Rows::new(self.push_rules(&request.table, &time_field));
-        if let Some(table) = &opened {
-            rows.begin(&table.schema());
-        }
-        let mut decoder = JsonDecoder::default();
-        for (number, (range, _)) in (0u32..).zip(&body.records) {
-            decoder.decode(number, &request.body[range.clone()], &mut rows);
-        }
-        let read = rows.len() as u64 + rows.refused();
-        let reply = PushReply {
-            accepted: rows.len() as u64,
-            rejected_count: rows.refused(),
-            rejected: rejected_rows(&request.body, &body.records, &rows),
-        };
-        if request.on_error == OnError::Reject && rows.refused() > 0 {
-            return Err(IngestError::RowsRejected { read, rejected: reply.rejected_count, rows: reply.rejected });
-        }
-        let table = match opened {
-            Some(table) => table,
-            // A body without a good row makes no table.
-            None if rows.is_empty() => return Ok(reply),
-            None => self.tables.open_or_create(&request.table, &rows.observed()).await?,
-        };
-        table.time_field.lock().get_or_insert(time_field);
-        let accompanying = self.accompanying(&request, &body, &rows, read);
-        let (answer, stored) = oneshot::channel();
-        let job = Job { rows, received: request.received, accompanying, room, reply: answer };
-        let gone = || IngestError::Unavailable {
-            what: format!("table `{}` was dropped, or the server is stopping", request.table),
-            hint: Some("push the body again".to_owned()),
-        };
-        self.push_jobs(&table)?.send(job).await.map_err(|_| gone())?;
-        stored.await.map_err(|_| gone())??;
-        Ok(reply)
-    }
-
-    fn time_field(&self, request: &PushRequest, table: Option<&Table>) -> Option<String> {
-        let known = || {
-            let pushed = table.and_then(|table| table.time_field.lock().clone());
-            pushed.or_else(|| {
-                let supervisors = self.supervisors.lock();
-                supervisors.values().map(|s| s.spec()).find(|s| s.table == request.table).map(|s| s.time.column.clone())
-            })
-        };
-        request.time_column.clone().or_else(known)
-    }
-
-    /// Every field becomes a column; what a supervisor of the table declared keeps its type, or the row is refused.
-    fn push_rules(&self, table: &TableName, time_field: &str) -> DecodeRules {
-        let mut dimensions = DimensionsSpec::discovered();
-        for supervisor in self.supervisors.lock().values() {
-            let spec = supervisor.spec();
-            if spec.table == *table {
-                dimensions.declared.extend(spec.dimensions.declared.iter().cloned());
+    /// `NotFound`; `Unavailable` when it takes longer than `timeout`: it is published later.
+    pub async fn publish(&self, table: &str, timeout: Duration) -> Result<()> {
+        let name: TableName = table.parse().map_err(|_| IngestError::TableNotFound { table: table.to_owned() })?;
+        let not_found = || IngestError::TableNotFound { table: table.to_owned() };
+        let table = self.tables.open(&name).await?.ok_or_else(not_found)?;
+        let jobs = table.push.lock().as_ref().map(|task| task.jobs.clone());
+        if let Some(jobs) = jobs {
+            let (reply, answer) = oneshot::channel();
+            if jobs.send(Job::Freeze(reply)).await.is_ok()
+                && let Ok(frozen) = answer.await
+            {
+                frozen?;
             }
         }
-        let time = TimeSpec::auto(time_field);
-        DecodeRules::new(&dimensions, &time, TimeColumn::new(&time, &GranularitySpec::default()), BadField::RejectRow)
-    }
-
-    fn accompanying(&self, request: &PushRequest, body: &Body, rows: &Rows, read: u64) -> Accompanying {
-        let now = self.node.clock.now();
-        let letters: Vec<DeadLetter> = rows
-            .rejections()
-            .iter()
-            .map(|rejection| {
-                let (range, line) = body.records.get(rejection.record as usize).cloned().unwrap_or((0..0, 0));
-                DeadLetter {
-                    time: now,
-                    origin: Origin::Push,
-                    row: rejection.row,
-                    at: rejection.at.text(line),
-                    reason: rejection.reason.clone(),
-                    hint: rejection.hint.clone(),
-                    row_stored: false,
-                    raw: quote(&request.body[range]),
-                }
-            })
-            .collect();
-        Accompanying {
-            counts: Counts { read, rejected: rows.refused(), bytes: request.body.len() as u64, ..Counts::default() },
-            letters_unlisted: rows.refused() - letters.len() as u64,
-            letters,
-        }
-    }
-
-    fn push_jobs(&self, table: &Arc<Table>) -> Result<tokio::sync::mpsc::Sender<Job>> {
-        let mut push = table.push.lock();
-        if let Some(task) = push.as_ref().filter(|task| !task.thread.is_finished()) {
-            return Ok(task.jobs.clone());
-        }
-        self.refuse_while_stopping()?;
-        if let Some(Err(panic)) = push.take().map(|ended| ended.thread.join()) {
-            self.node.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(table = %table.name, why = panic_text(&*panic), "a push task stopped by a defect");
-        }
-        let task = PushTask::start(&self.node, table)?;
-        let jobs = task.jobs.clone();
-        *push = Some(task);
-        Ok(jobs)
+        let supervisors: Vec<_> = self.supervisors.lock().values().cloned().collect();
+        let filling: Vec<_> = supervisors.into_iter().filter(|s| s.table().id == table.id).collect();
+        let frozen = tokio::task::spawn_blocking(move || filling.iter().for_each(|s| s.freeze(timeout)));
+        frozen.await.map_err(|error| IngestError::internal(format!("a freeze did not end: {error}")))?;
+        published(table.publishers(), timeout).await
     }
 
     /// Drops a table with all its rows, and gives their memory back.
@@ -396,6 +329,11 @@ impl Ingest {
         // Rows that are gone have to be read again by whoever fills a table of this name anew.
         self.offsets.lock().retain(|_, kept| kept.table != table);
         Ok(())
+    }
+
+    /// Frees the offsets that are kept of supervisors, for a start that takes them from the catalog.
+    pub(crate) fn kept(&self) -> Vec<(String, Arc<KeptOffsets>)> {
+        self.offsets.lock().iter().map(|(id, kept)| (id.clone(), Arc::clone(kept))).collect()
     }
 
     /// The newest refused rows of a table, at most `limit`; none for a table that nobody wrote.
@@ -431,19 +369,37 @@ impl Ingest {
         for supervisor in &supervisors {
             supervisor.ask_to_stop();
         }
-        let pushes: Vec<_> = self.tables.all().iter().filter_map(|table| table.push.lock().take()).collect();
+        let tables = self.tables.all();
+        let pushes: Vec<_> = tables.iter().filter_map(|table| table.push.lock().take()).collect();
+        let node = Arc::clone(&self.node);
         let finished = tokio::task::spawn_blocking(move || {
-            for PushTask { jobs, thread } in pushes {
+            let end = std::time::Instant::now() + deadline;
+            for PushTask { jobs, thread, .. } in pushes {
                 drop(jobs);
                 let _ = thread.join();
             }
-            for supervisor in supervisors {
+            for supervisor in &supervisors {
                 supervisor.join();
+            }
+            // What was pushed stays in the journal; what was read from streams is published, or read again.
+            for publisher in supervisors.iter().map(|supervisor| supervisor.publisher()) {
+                let left = end.saturating_duration_since(std::time::Instant::now());
+                if let Err(error) = publisher.wait(publisher.newest(), left) {
+                    tracing::warn!(%error, "rows are read again at the next start");
+                }
+            }
+            for publisher in tables.iter().flat_map(|table| table.publishers()) {
+                publisher.stop();
             }
         });
         if tokio::time::timeout(deadline, finished).await.is_err() {
-            tracing::warn!(?deadline, "ingestion did not stop in time; rows in memory end with the process");
+            tracing::warn!(
+                ?deadline,
+                "ingestion did not stop in time; what is not published is read again at the next start"
+            );
         }
+        self.positions.write(self);
+        node.leases.release_all().await;
     }
 
     #[cfg(test)]
@@ -476,11 +432,26 @@ impl Drop for Ingest {
         // A push task keeps its table, and the table the task's queue: someone has to let go.
         for table in self.tables.all() {
             drop(table.push.lock().take());
+            for publisher in table.close_publishers() {
+                publisher.stop();
+            }
         }
         for supervisor in self.supervisors.lock().values() {
             supervisor.ask_to_stop();
         }
     }
+}
+
+/// Waits until all that is queued now is published.
+async fn published(publishers: Vec<Arc<Publisher>>, timeout: Duration) -> Result<()> {
+    let places: Vec<_> = publishers.into_iter().map(|p| (p.newest(), p)).collect();
+    let waited = tokio::task::spawn_blocking(move || {
+        let end = std::time::Instant::now() + timeout;
+        places
+            .into_iter()
+            .try_for_each(|(place, p)| p.wait(place, end.saturating_duration_since(std::time::Instant::now())))
+    });
+    waited.await.map_err(|error| IngestError::internal(format!("a wait did not end: {error}")))?
 }
 
 /// Stops a supervisor's threads without blocking an I/O thread.

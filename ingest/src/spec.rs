@@ -62,12 +62,24 @@ pub struct KafkaSpec {
     pub use_earliest_offset: bool,
     /// Into how many tasks the stream partitions are divided: partition p goes to task p mod `task_count`.
     pub task_count: usize,
-    /// Reading time of a task before it publishes; without effect while nothing is sealed.
+    /// Longest time that rows wait before they are published.
     pub task_duration: Duration,
     /// How often the supervisor looks for new stream partitions and at its tasks; at most 30 s counts.
     pub period: Duration,
     /// How long one poll waits for the first record.
     pub poll_timeout: Duration,
+    /// What happens when the stream no longer holds the records that come next.
+    pub on_data_loss: OnDataLoss,
+}
+
+/// What happens when the stream no longer holds the records that come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDataLoss {
+    /// The stream partition rests until somebody decides.
+    #[default]
+    Stop,
+    /// The lost range is noted, and reading goes on behind it.
+    Skip,
 }
 
 impl KafkaSpec {
@@ -81,6 +93,7 @@ impl KafkaSpec {
             task_duration: Duration::from_secs(3600),
             period: Duration::from_secs(30),
             poll_timeout: Duration::from_millis(100),
+            on_data_loss: OnDataLoss::Stop,
         }
     }
 }

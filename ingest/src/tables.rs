@@ -4,12 +4,15 @@
 //! same new name meet here and write the same table. Dropping runs the other way round: out of the catalog, then out of
 //! sight, then its memory is given back and tasks that waited for it go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use freshet_segment::catalog::{Catalog, TableRow};
 use freshet_segment::clock::Clock;
+use freshet_segment::deep_storage::DeepStorage;
+use freshet_segment::disk::Disk;
 use freshet_segment::error::ErrorKind;
 use freshet_segment::id::{TableId, TableName};
 use freshet_segment::schema::{Observed, TableSchema};
@@ -21,13 +24,64 @@ use tokio::sync::Semaphore;
 use crate::counts::SharedCounts;
 use crate::dead_letter::DeadLetterStore;
 use crate::error::{IngestError, Result};
+use crate::leases::Leases;
 use crate::memory::{MemoryBudget, TableMemory};
+use crate::publishing::Publisher;
+use crate::sealing::SealOptions;
 use crate::source::push::PushTask;
+
+/// Where rows are kept beyond memory.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// Sealed segments.
+    pub deep: Arc<DeepStorage>,
+    /// File calls of journals.
+    pub disk: Disk,
+    /// The data folder: journals, staging and local copies stand below it.
+    pub folder: PathBuf,
+    /// Names the data folder for ever.
+    pub node_id: String,
+}
+
+impl Storage {
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.folder.join("staging")
+    }
+
+    pub(crate) fn local(&self) -> PathBuf {
+        self.folder.join("local")
+    }
+
+    pub(crate) fn journals(&self) -> PathBuf {
+        self.folder.join("journal")
+    }
+
+    /// Removes the journal of a table that is gone.
+    pub(crate) fn remove_journal(&self, table: TableId) {
+        let folder = self.journal(table);
+        match std::fs::remove_dir_all(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // It takes room and is never read: the next start tries again.
+            Err(error) => tracing::warn!(%table, %error, "the journal of a dropped table could not be removed"),
+        }
+    }
+
+    /// The journal of what is pushed into a table.
+    pub(crate) fn journal(&self, table: TableId) -> PathBuf {
+        self.journals().join(table.to_string())
+    }
+}
 
 /// What every task needs from its node.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) storage: Storage,
+    pub(crate) seal: SealOptions,
+    pub(crate) leases: Arc<Leases>,
+    /// Held while one segment is written: sorting takes memory, and a core.
+    pub(crate) seal_turn: Mutex<()>,
     pub(crate) timeline: Arc<Timeline>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -50,6 +104,12 @@ pub(crate) struct Table {
     /// The field that held the time of the first push, so that later pushes need not say it again.
     pub(crate) time_field: Mutex<Option<String>>,
     pub(crate) push: Mutex<Option<PushTask>>,
+    /// One opener of the push task at a time.
+    pub(crate) push_turn: Semaphore,
+    /// Who publishes each stream of the table.
+    publishers: Mutex<BTreeMap<Arc<str>, Arc<Publisher>>>,
+    /// Streams that are not back where they were before the last start, and why.
+    unready: Mutex<BTreeMap<Arc<str>, Arc<str>>>,
     schema: Mutex<Arc<TableSchema>>,
 }
 
@@ -69,6 +129,38 @@ impl Table {
         // No row changed, so nothing at or after any time did.
         self.timeline.publish(Vec::new(), Visible { schema: wider, min_changed: Timestamp::MAX, produced_max: None });
         Ok(())
+    }
+
+    /// The publisher of a stream, made when it is not there.
+    pub(crate) fn publisher(self: &Arc<Self>, node: &Arc<Node>, stream: &Arc<str>, group: &Arc<str>) -> Arc<Publisher> {
+        let mut publishers = self.publishers.lock();
+        let made = || Publisher::new(Arc::clone(node), Arc::clone(self), Arc::clone(group));
+        Arc::clone(publishers.entry(Arc::clone(stream)).or_insert_with(made))
+    }
+
+    /// Lets go of all publishers; they hold the table, and it them.
+    pub(crate) fn close_publishers(&self) -> Vec<Arc<Publisher>> {
+        std::mem::take(&mut *self.publishers.lock()).into_values().collect()
+    }
+
+    /// All publishers of the table.
+    pub(crate) fn publishers(&self) -> Vec<Arc<Publisher>> {
+        self.publishers.lock().values().cloned().collect()
+    }
+
+    /// Queries of the table are refused until each stream named here is back.
+    pub(crate) fn unready(&self, stream: &Arc<str>, why: &str) {
+        let mut unready = self.unready.lock();
+        unready.insert(Arc::clone(stream), Arc::from(why));
+        self.timeline.set_unready(unready.values().next().cloned());
+    }
+
+    /// A stream is back where it was.
+    pub(crate) fn recovered(&self, stream: &str) {
+        let mut unready = self.unready.lock();
+        if unready.remove(stream).is_some() {
+            self.timeline.set_unready(unready.values().next().cloned());
+        }
     }
 
     fn learn(&self, wider: &Arc<TableSchema>) {
@@ -151,6 +243,15 @@ impl Tables {
         }
     }
 
+    /// A table that the catalog has just given.
+    pub(crate) async fn enter_known(&self, row: TableRow) -> Result<Arc<Table>> {
+        let _turn = self.take_turn().await?;
+        if let Some(table) = self.get(row.name.as_str()) {
+            return Ok(table);
+        }
+        Ok(self.enter(row))
+    }
+
     fn enter(&self, row: TableRow) -> Arc<Table> {
         let timeline = self.node.timeline.create_table(row.id, &row.name, Arc::clone(&row.schema));
         let table = Arc::new(Table {
@@ -162,6 +263,9 @@ impl Tables {
             counts: SharedCounts::default(),
             time_field: Mutex::new(None),
             push: Mutex::new(None),
+            push_turn: Semaphore::new(1),
+            publishers: Mutex::default(),
+            unready: Mutex::default(),
             schema: Mutex::new(row.schema),
         });
         self.by_name.lock().insert(row.name, Arc::clone(&table));
@@ -179,7 +283,13 @@ impl Tables {
         let table = self.by_name.lock().remove(name);
         if let Some(table) = table {
             let push = table.push.lock().take();
-            drop(push);
+            if let Some(push) = push {
+                push.abandon();
+            }
+            for publisher in table.close_publishers() {
+                publisher.discard();
+            }
+            self.node.storage.remove_journal(table.id);
             table.memory.release_all();
         }
         Ok(())

@@ -2,7 +2,8 @@
 //!
 //! A task has its own thread, its own client, its own decoder and its own growing segments; it shares nothing on the
 //! way. Its offsets move only after the batch they belong to is stored, under one lock with nothing in between that can
-//! fail, so wherever a task ends (suspended, panicked, replaced) the next one goes on exactly there.
+//! fail, so wherever a task ends (suspended, panicked, replaced) the next one goes on exactly there. What it has stored
+//! and not published is its [`Writer`], which it gives back when it ends, however it ends.
 //!
 //! A batch that cannot be stored, because the catalog is away, is tried again until it can or the task is told to stop;
 //! the source is not polled meanwhile. At the memory limit the source is not polled either. What the client has fetched
@@ -15,12 +16,13 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::appender::{Accompanying, Appender};
+use crate::appender::Accompanying;
 use crate::counts::{Counts, SharedCounts};
 use crate::dead_letter::{DeadLetter, Origin, quote};
 use crate::decode::json::JsonDecoder;
 use crate::decode::{BadField, DecodeRules, Decoder, Rows};
 use crate::error::Result;
+use crate::sealing::Writer;
 use crate::source::{Offset, RawBatch, RawRecord, Source, SourceError, StreamPartition};
 use crate::spec::{DecoderSpec, SupervisorSpec, TuningSpec};
 use crate::supervisor::KeptOffsets;
@@ -73,14 +75,21 @@ pub(crate) struct TaskLink {
     pub(crate) paused: AtomicBool,
     /// Why its last batch is not stored yet.
     pub(crate) stuck: Mutex<Option<String>>,
+    /// Positions to go on from although what lies before them was not read; taken by the task.
+    pub(crate) skip: Mutex<BTreeMap<StreamPartition, Offset>>,
+    /// Whether somebody wants what is stored to be published now; cleared by the task once it is frozen.
+    pub(crate) freeze: AtomicBool,
 }
+
+/// What a task's thread gives back: its writer, and the panic that ended it, if one did.
+pub(crate) type Ended = (Writer, std::thread::Result<()>);
 
 /// One task of a stream.
 pub(crate) struct StreamTask {
     pub(crate) node: Arc<Node>,
     pub(crate) spec: Arc<SupervisorSpec>,
     pub(crate) source: Box<dyn Source>,
-    pub(crate) appender: Appender,
+    pub(crate) writer: Writer,
     pub(crate) offsets: Arc<KeptOffsets>,
     pub(crate) counts: Arc<SharedCounts>,
     pub(crate) link: Arc<TaskLink>,
@@ -88,8 +97,16 @@ pub(crate) struct StreamTask {
 }
 
 impl StreamTask {
-    /// Runs until it is told to stop or bears no more bad rows.
-    pub(crate) fn run(mut self) {
+    /// Runs until it is told to stop, bears no more bad rows, or meets a defect.
+    pub(crate) fn run(mut self) -> Ended {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.read()));
+        if ended.is_err() {
+            self.writer.appender.close_open();
+        }
+        (self.writer, ended)
+    }
+
+    fn read(&mut self) {
         let spec = Arc::clone(&self.spec);
         let time = TimeColumn::new(&spec.time, &spec.granularity);
         let mut rows = Rows::new(DecodeRules::new(&spec.dimensions, &spec.time, time, BadField::Null));
@@ -101,6 +118,7 @@ impl StreamTask {
         let mut batch = RawBatch::default();
         let mut bad_rows = 0;
         while !self.stop.is_set() {
+            self.freeze_if_due();
             if self.node.budget.is_full() {
                 self.link.paused.store(true, Ordering::Release);
                 self.node.budget.wait_for_room(PAUSE);
@@ -108,6 +126,7 @@ impl StreamTask {
             }
             self.link.paused.store(false, Ordering::Release);
             let assignment = self.link.assignment.lock().take();
+            self.skip();
             if let Some(partitions) = assignment {
                 let positions = self.offsets.of(&partitions);
                 if let Err(error) = self.source.assign(&positions) {
@@ -123,14 +142,14 @@ impl StreamTask {
                 *self.link.trouble.lock() = Some(error);
             }
             if batch.records().is_empty() {
-                self.offsets.reach(batch.reached());
+                self.reach(&batch);
                 continue;
             }
             match self.store(&batch, &mut rows, decoder.as_mut()) {
                 Some(bad) => bad_rows += bad,
                 None => return,
             }
-            self.offsets.reach(batch.reached());
+            self.reach(&batch);
             if let Some(reason) = too_bad(&spec.tuning, bad_rows) {
                 *self.link.failure.lock() = Some(reason);
                 return;
@@ -138,13 +157,53 @@ impl StreamTask {
         }
     }
 
+    fn freeze_if_due(&mut self) {
+        let asked = self.link.freeze.load(Ordering::Acquire);
+        let reason = self.writer.due();
+        if !asked && reason.is_none() {
+            return;
+        }
+        tracing::debug!(supervisor = %self.spec.id, ?reason, asked, "rows are frozen to be published");
+        if let Err(error) = self.writer.freeze(None) {
+            *self.link.stuck.lock() = Some(error.to_string());
+        }
+        // Only now: whoever asked looks for what is queued once this is false.
+        self.link.freeze.store(false, Ordering::Release);
+    }
+
+    /// What lies before the marks at a partition's end is no record: the position goes over it.
+    fn reach(&mut self, batch: &RawBatch) {
+        if !batch.reached().is_empty() {
+            self.go_to(batch.reached().iter().copied());
+        }
+    }
+
+    /// Moves positions without rows; never back.
+    fn go_to(&mut self, targets: impl Iterator<Item = (StreamPartition, Offset)>) {
+        let positions = self.offsets.all();
+        for (partition, to) in targets {
+            if let Some(from) = positions.get(&partition).filter(|from| **from < to) {
+                self.writer.stored(partition.0, *from, to);
+                self.offsets.advance(&BTreeMap::from([(partition, to)]));
+            }
+        }
+    }
+
+    /// Goes on behind records that are lost, as the supervisor was told to.
+    fn skip(&mut self) {
+        let skips = std::mem::take(&mut *self.link.skip.lock());
+        if !skips.is_empty() {
+            self.go_to(skips.into_iter());
+        }
+    }
+
     /// Stores a batch, however long it takes. Says how many rows were bad; nothing when told to stop before it was done.
     fn store(&mut self, batch: &RawBatch, rows: &mut Rows, decoder: &mut dyn Decoder) -> Option<u64> {
         let mut next = BTreeMap::new();
+        let positions = self.offsets.all();
         let fresh: Vec<&RawRecord> = {
             // What lies before our position was stored already: a client may deliver it again after a new assignment.
-            let position = self.offsets.all();
-            let mut expected: BTreeMap<StreamPartition, Offset> = position;
+            let mut expected: BTreeMap<StreamPartition, Offset> = positions.clone();
             let is_fresh = |record: &&RawRecord| {
                 let at = expected.entry(record.partition).or_insert(record.offset);
                 let fresh = record.offset >= *at;
@@ -163,8 +222,12 @@ impl StreamTask {
             let bad = rows.refused() + rows.rows_with_errors();
             let received = self.node.clock.now();
             let produced = |record: u32| fresh.get(record as usize).and_then(|r| r.produced).unwrap_or(received);
-            match self.appender.append(rows, produced, accompanying, Some(&self.counts)) {
+            match self.writer.appender.append(rows, produced, accompanying, Some(&self.counts)) {
                 Ok(()) => {
+                    for (partition, to) in &next {
+                        let from = positions.get(partition).unwrap_or(to);
+                        self.writer.stored(partition.0, *from, *to);
+                    }
                     self.offsets.advance(&next);
                     *self.link.stuck.lock() = None;
                     return Some(bad);
@@ -183,7 +246,7 @@ impl StreamTask {
 
     /// Reads the records; says how many are tombstones.
     fn decode(&self, batch: &RawBatch, fresh: &[&RawRecord], rows: &mut Rows, decoder: &mut dyn Decoder) -> u64 {
-        rows.begin(&self.appender.table().schema());
+        rows.begin(&self.writer.appender.table().schema());
         let mut tombstones = 0;
         for (number, record) in (0u32..).zip(fresh) {
             match batch.payload(record) {
@@ -250,7 +313,10 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Starts a named thread.
-pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+pub(crate) fn spawn<T: Send + 'static>(
+    name: String,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<std::thread::JoinHandle<T>> {
     std::thread::Builder::new()
         .name(name)
         .spawn(body)

@@ -45,6 +45,16 @@ pub const NAMES: &[&str] = &[
     "upload.index",
     "upload.meta",
     "upload.headed",
+    "push.before_journal",
+    "push.journaled",
+    "push.applied",
+    "push.freeze",
+    "publish.begin",
+    "publish.sealed",
+    "publish.stored",
+    "publish.committed",
+    "publish.handed_over",
+    "publish.cut",
 ];
 
 /// Whether this build asks `FRESHET_FAILPOINTS`.

@@ -11,10 +11,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use freshet_dashboards::assets::Folder;
-use freshet_ingest::{Ingest, IngestOptions};
+use freshet_ingest::{Ingest, IngestOptions, SealOptions, Storage};
 use freshet_query::{Engine, EngineOptions};
 use freshet_segment::catalog::{Catalog, MemoryCatalog};
 use freshet_segment::clock::{Clock, SystemClock};
+use freshet_segment::deep_storage::DeepStorage;
+use freshet_segment::disk::Disk;
 use freshet_segment::timeline::Timeline;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -95,7 +97,17 @@ impl Node {
             threads: config.threads(),
         })
         .map_err(|error| ServerError::Start { what: "the query engine", reason: error.to_string() })?;
+        let deep = DeepStorage::folder(config.data_dir.join("deep"), io.clone())
+            .map_err(|error| ServerError::Start { what: "deep storage", reason: error.to_string() })?;
+        let storage = Storage {
+            deep,
+            disk: Disk::Real,
+            folder: config.data_dir.clone(),
+            node_id: uuid::Uuid::new_v4().to_string(),
+        };
         let ingest = Ingest::new(IngestOptions {
+            storage,
+            seal: SealOptions::default(),
             catalog: Arc::clone(&catalog),
             timeline: Arc::clone(&timeline),
             clock: Arc::clone(&clock),

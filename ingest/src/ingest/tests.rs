@@ -7,16 +7,43 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use freshet_segment::catalog::MemoryCatalog;
 use freshet_segment::clock::ManualClock;
+use freshet_segment::deep_storage::DeepStorage;
+use freshet_segment::disk::Disk;
 use freshet_segment::schema::TIME_COLUMN;
 use freshet_segment::selection::Part;
 use freshet_segment::time::Timestamp;
 
 use super::*;
+use crate::appender::Accompanying;
+use crate::counts::Counts;
+use crate::decode::Rows;
+use crate::source::push::{Acknowledge, Body, OnError, PushHeader, PushReply, PushRequest};
 
 pub(crate) const NOW: i64 = 1_442_018_818_771;
 
+thread_local! {
+    /// Folders of the tests that run on this thread; they go with it.
+    static FOLDERS: std::cell::RefCell<Vec<tempfile::TempDir>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// A folder that lives as long as the test.
+pub(crate) fn folder() -> std::path::PathBuf {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_owned();
+    FOLDERS.with(|folders| folders.borrow_mut().push(folder));
+    path
+}
+
+pub(crate) fn storage() -> Storage {
+    let folder = folder();
+    let deep = DeepStorage::folder(&folder.join("deep"), tokio::runtime::Handle::current()).expect("a folder");
+    Storage { deep, disk: Disk::Real, folder, node_id: "node-of-the-test".to_owned() }
+}
+
 pub(crate) fn options(memory_bytes_max: usize) -> IngestOptions {
     IngestOptions {
+        storage: storage(),
+        seal: SealOptions::default(),
         catalog: Arc::new(MemoryCatalog::new()),
         timeline: Arc::new(Timeline::new()),
         clock: Arc::new(ManualClock::new(Timestamp::from_millis(NOW))),
@@ -37,6 +64,8 @@ pub(crate) fn request(table: &str, body: impl Into<bytes::Bytes>) -> PushRequest
         on_error: OnError::Reject,
         time_column: None,
         received: Timestamp::from_millis(NOW),
+        key: None,
+        acknowledge: Acknowledge::Journal,
     }
 }
 
@@ -46,7 +75,7 @@ pub(crate) fn column(ingest: &Ingest, table: &str, name: &str) -> Vec<String> {
     let column = view.schema.column(name).unwrap_or_else(|| panic!("no column {name}")).clone();
     let mut out = Vec::new();
     for entry in view.segments() {
-        for unit in entry.segment.units(None).expect("readable") {
+        for unit in entry.segment.units(None).expect("the segment opens") {
             let array = unit.read(&column, &Part::Run(0..unit.rows())).expect("readable");
             if name == TIME_COLUMN {
                 let times = array.as_primitive::<arrow::datatypes::TimestampMillisecondType>();
@@ -55,7 +84,9 @@ pub(crate) fn column(ingest: &Ingest, table: &str, name: &str) -> Vec<String> {
                         entry.id.interval.contains(Timestamp::from_millis(*t)),
                         "row outside its segment's interval"
                     );
+                    out.push(t.to_string());
                 }
+                continue;
             }
             let array = cast(&array, &DataType::Utf8).expect("text");
             out.extend(array.as_string::<i32>().iter().map(|v| v.unwrap_or("-").to_owned()));
@@ -179,8 +210,11 @@ async fn clients_that_push_to_one_new_table_at_once_all_get_their_rows_in() {
 }
 
 #[tokio::test]
-async fn a_full_memory_refuses_pushes_until_a_table_is_dropped() {
-    let ingest = Ingest::new(options(300_000));
+async fn a_full_memory_that_cannot_be_sealed_refuses_pushes_until_a_table_is_dropped() {
+    let options = options(300_000);
+    // A file where the folder for staging should be: nothing can be sealed.
+    std::fs::write(options.storage.folder.join("staging"), "in the way").expect("written");
+    let ingest = Ingest::new(options);
     let body = |n: u32| {
         (0..2_000).map(|i| format!("{{\"ts\":{i},\"id\":\"{n}-{i}-some-longer-text\"}}\n")).collect::<String>()
     };
@@ -195,6 +229,7 @@ async fn a_full_memory_refuses_pushes_until_a_table_is_dropped() {
     assert_eq!((refused.kind(), refused.retry_after().is_some()), (ErrorKind::Exhausted, true));
     assert_eq!(rows(&ingest, "big"), u64::from(stored) * 2_000, "what was accepted is there");
     assert!(ingest.memory().used >= 300_000);
+    assert_eq!(ingest.table_counts("big").stored, u64::from(stored) * 2_000);
     ingest.drop_table("big").await.expect("dropped");
     assert_eq!(ingest.memory().used, 0);
     assert!(ingest.node.timeline.table("big").is_none());
@@ -222,14 +257,14 @@ async fn many_sparse_columns_do_not_make_a_wide_batch_and_segments_roll_over() {
         Some(1_000),
     );
     let node = Arc::clone(&ingest.node);
-    let rules = ingest.push_rules(&"sparse".parse().expect("a name"), "ts");
+    let header = PushHeader::new("ts", &[], OnError::Reject, Timestamp::from_millis(NOW));
     std::thread::spawn(move || {
-        let mut rows = Rows::new(rules);
+        let mut rows = Rows::new(header.rules().expect("rules"));
+        let body: String = (0..700).map(|n| format!("{{\"ts\":{n},\"k\":-1}}\n")).collect();
+        let records = Body::read(body.as_bytes()).expect("a body");
         for _ in 0..4 {
             rows.begin(&appender.table().schema());
-            for n in 0..700u32 {
-                JsonDecoder::default().decode(n, format!("{{\"ts\":{n},\"k\":-1}}").as_bytes(), &mut rows);
-            }
+            PushHeader::decode(body.as_bytes(), &records, &mut rows);
             let counts = Counts { read: 700, ..Counts::default() };
             appender
                 .append(&rows, |_| node.clock.now(), Accompanying { counts, ..Accompanying::default() }, None)

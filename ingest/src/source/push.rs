@@ -1,29 +1,30 @@
 //! Rows that are pushed: a body is read on the caller's thread and stored by the table's one push task.
 //!
 //! ```text
-//! caller: body ─▶ records ─▶ Rows ──bounded channel──▶ push task: append, publish ──▶ caller: answer
+//! caller: body ─▶ records ─▶ Rows ──bounded channel──▶ push task: journal, sync, append, swap ──▶ caller: answer
 //! ```
-//! The answer comes after the swap, so the sender's next query sees the rows. Batches are stored whole or not at all;
-//! with `onError=skip` the refused rows are left out and listed. The reader of a body is lenient about its shape (an
-//! array, one object, one object a line) and strict about what is in it.
+//! The answer comes after the journal is synced and after the swap, so a row that was acknowledged survives a crash and
+//! the sender's next query sees it. Batches are stored whole or not at all; with `onError=skip` the refused rows are
+//! left out and listed. The reader of a body is lenient about its shape (an array, one object, one object a line) and
+//! strict about what is in it.
+
+mod record;
+mod task;
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use freshet_segment::id::TableName;
-use freshet_segment::time::{Granularity, Timestamp};
+use freshet_segment::time::Timestamp;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
-use tokio::sync::{mpsc, oneshot};
+use serde::{Deserialize, Serialize};
 
-use crate::appender::{Accompanying, Appender};
+pub(crate) use self::record::PushHeader;
+pub(crate) use self::task::{Job, PushTask, StoreJob, stream};
 use crate::dead_letter::{RAW_BYTES_MAX, RejectedRow};
 use crate::decode::Rows;
 use crate::decode::json::{each_element, position, syntax_reason};
 use crate::error::{IngestError, Result};
-use crate::memory::Reservation;
-use crate::tables::{Node, Table};
 
 /// Longest body, decompressed.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
@@ -31,8 +32,8 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 pub const RECORDS_MAX: usize = 2_000_000;
 /// Refused rows that an answer lists; the rest is counted.
 pub const REJECTED_LISTED_MAX: usize = 1_000;
-/// Bodies that wait for a table's push task. Each may be 64 MiB; the memory budget bounds their sum.
-const JOBS_WAITING_MAX: usize = 16;
+/// Longest idempotency key.
+pub const KEY_BYTES_MAX: usize = 255;
 /// Fields that hold the time when the sender does not say which does, the first that is there.
 pub const TIME_FIELDS: [&str; 5] = ["__time", "timestamp", "time", "ts", "@timestamp"];
 /// Records looked at for the time field.
@@ -48,6 +49,18 @@ pub enum OnError {
     Skip,
 }
 
+/// When a push is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acknowledge {
+    /// Once its rows are visible, before they are safe: a crash within some milliseconds loses them.
+    Memory,
+    /// Once they are in the synced journal, and visible.
+    #[default]
+    Journal,
+    /// Once they are published to deep storage.
+    Published,
+}
+
 /// A body to store.
 #[derive(Debug, Clone)]
 pub struct PushRequest {
@@ -61,10 +74,14 @@ pub struct PushRequest {
     pub time_column: Option<String>,
     /// When the request came in.
     pub received: Timestamp,
+    /// Names this push among retries of it.
+    pub key: Option<String>,
+    /// When it is answered.
+    pub acknowledge: Acknowledge,
 }
 
-/// What became of a body.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What became of a body. It is kept beside an idempotency key, so that a retry gets the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PushReply {
     /// Rows stored, and visible to the next query.
     pub accepted: u64,
@@ -72,47 +89,6 @@ pub struct PushReply {
     pub rejected_count: u64,
     /// The first thousand of them.
     pub rejected: Vec<RejectedRow>,
-}
-
-/// Rows on their way to the push task.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) rows: Rows,
-    pub(crate) received: Timestamp,
-    pub(crate) accompanying: Accompanying,
-    pub(crate) room: Reservation,
-    pub(crate) reply: oneshot::Sender<Result<()>>,
-}
-
-/// The thread that stores what is pushed into one table.
-#[derive(Debug)]
-pub(crate) struct PushTask {
-    pub(crate) jobs: mpsc::Sender<Job>,
-    pub(crate) thread: JoinHandle<()>,
-}
-
-impl PushTask {
-    pub(crate) fn start(node: &Arc<Node>, table: &Arc<Table>) -> Result<Self> {
-        let (jobs, queue) = mpsc::channel(JOBS_WAITING_MAX);
-        let mut appender = Appender::new(Arc::clone(node), Arc::clone(table), Granularity::DAY, None);
-        let thread = std::thread::Builder::new()
-            .name(format!("push {}", table.name))
-            .spawn(move || run(&mut appender, queue))
-            .map_err(|error| IngestError::internal(format!("no thread for pushes: {error}")))?;
-        Ok(Self { jobs, thread })
-    }
-}
-
-/// Ends when all senders are gone and all that was accepted is stored.
-fn run(appender: &mut Appender, mut queue: mpsc::Receiver<Job>) {
-    while let Some(job) = queue.blocking_recv() {
-        let Job { rows, received, accompanying, room, reply } = job;
-        let stored = appender.append(&rows, |_| received, accompanying, None);
-        // From here on the rows are counted as the table's.
-        drop(room);
-        // A sender that has gone away does not undo its rows.
-        let _ = reply.send(stored);
-    }
 }
 
 /// The records of a body, and the line at which each begins (from 0).

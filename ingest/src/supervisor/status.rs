@@ -58,6 +58,8 @@ pub enum DetailedState {
     WaitingForMemory,
     /// A batch cannot be stored for now.
     WaitingForCatalog,
+    /// Rows are stored and cannot be published for now.
+    WaitingToPublish,
 }
 
 impl DetailedState {
@@ -71,13 +73,16 @@ impl DetailedState {
             Self::OffsetsLost => "OFFSETS_LOST",
             Self::WaitingForMemory => "WAITING_FOR_MEMORY",
             Self::WaitingForCatalog => "WAITING_FOR_CATALOG",
+            Self::WaitingToPublish => "WAITING_TO_PUBLISH",
         }
     }
 
     pub(super) fn state(self) -> State {
         match self {
             Self::Plain(state) => state,
-            Self::ConnectingToStream | Self::WaitingForMemory | Self::WaitingForCatalog => State::Running,
+            Self::ConnectingToStream | Self::WaitingForMemory | Self::WaitingForCatalog | Self::WaitingToPublish => {
+                State::Running
+            }
             Self::UnableToConnectToStream | Self::LostContactWithStream | Self::OffsetsLost => {
                 State::UnhealthySupervisor
             }

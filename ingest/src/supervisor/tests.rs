@@ -9,7 +9,7 @@ use freshet_segment::catalog::{
     Replacement, SegmentRow, StreamRange, SupervisorRow, TableReading, TableRow,
 };
 use freshet_segment::error::{ErrorKind, SegmentError};
-use freshet_segment::id::{SegmentId, TableId};
+use freshet_segment::id::{SegmentId, TableId, TableName};
 use freshet_segment::schema::{ColumnType, Observed as Seen, TableSchema};
 use freshet_segment::time::Interval;
 use rdkafka::ClientConfig;
@@ -20,8 +20,10 @@ use super::*;
 use crate::dead_letter::Origin;
 use crate::ingest::tests::{column, options, request, rows};
 use crate::ingest::{Ingest, IngestOptions};
-use crate::source::RawBatch;
-use crate::spec::{DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, TimeSpec, TuningSpec};
+use crate::source::{Bounds, RawBatch, Source, SourceError};
+use crate::spec::{
+    DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, TimeSpec, TuningSpec,
+};
 
 fn spec(id: &str, kafka: KafkaSpec) -> SupervisorSpec {
     SupervisorSpec {
@@ -43,7 +45,7 @@ fn spec(id: &str, kafka: KafkaSpec) -> SupervisorSpec {
     }
 }
 
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < Duration::from_secs(60), "never came: {what}");
@@ -53,7 +55,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Each of `0..total` exactly once.
 #[track_caller]
-fn assert_each_once(ingest: &Ingest, table: &str, total: usize) {
+pub(crate) fn assert_each_once(ingest: &Ingest, table: &str, total: usize) {
     let values = column(ingest, table, "n");
     let distinct: BTreeSet<&String> = values.iter().collect();
     assert_eq!((values.len(), distinct.len()), (total, total), "rows and distinct rows");
@@ -68,7 +70,7 @@ struct Log {
 }
 
 #[derive(Default)]
-struct FakeStream {
+pub(crate) struct FakeStream {
     logs: Mutex<BTreeMap<i32, Log>>,
     down: AtomicBool,
     opened: AtomicUsize,
@@ -78,7 +80,7 @@ struct FakeStream {
 }
 
 impl FakeStream {
-    fn with(partitions: i32) -> Arc<Self> {
+    pub(crate) fn with(partitions: i32) -> Arc<Self> {
         let stream = Self::default();
         for p in 0..partitions {
             stream.logs.lock().insert(p, Log::default());
@@ -86,11 +88,11 @@ impl FakeStream {
         Arc::new(stream)
     }
 
-    fn send(&self, partition: i32, record: impl Into<Vec<u8>>) {
+    pub(crate) fn send(&self, partition: i32, record: impl Into<Vec<u8>>) {
         self.logs.lock().entry(partition).or_default().records.push(Some(record.into()));
     }
 
-    fn numbers(&self, partitions: i32, range: std::ops::Range<usize>) {
+    pub(crate) fn numbers(&self, partitions: i32, range: std::ops::Range<usize>) {
         for n in range {
             self.send(n as i32 % partitions, format!("{{\"ts\":{n},\"n\":{n}}}"));
         }
@@ -177,11 +179,11 @@ impl Source for FakeSource {
     }
 }
 
-fn fake(stream: &Arc<FakeStream>, options: IngestOptions) -> Arc<Ingest> {
+pub(crate) fn fake(stream: &Arc<FakeStream>, options: IngestOptions) -> Arc<Ingest> {
     Ingest::with_source(options, stream.open())
 }
 
-fn fake_spec(id: &str) -> SupervisorSpec {
+pub(crate) fn fake_spec(id: &str) -> SupervisorSpec {
     spec(id, KafkaSpec::new("topic", "fake:9092"))
 }
 
@@ -373,7 +375,9 @@ async fn a_lost_offset_stops_its_stream_partition_and_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_memory_limit_polling_rests_until_a_table_is_dropped_and_nothing_is_lost() {
     let stream = FakeStream::with(2);
-    let ingest = fake(&stream, options(1_500_000));
+    let options = options(1_500_000);
+    std::fs::write(options.storage.folder.join("staging"), "nothing can be sealed").expect("written");
+    let ingest = fake(&stream, options);
     let fill: String =
         (0..2_000).map(|n| format!("{{\"ts\":{n},\"text\":\"{n}-a-text-that-takes-room\"}}\n")).collect();
     let mut pushed = 0;
@@ -450,13 +454,13 @@ impl Catalog for FlakyCatalog {
     }
     async fn widen_schema(&self, id: TableId, seen: &[Seen]) -> freshet_segment::Result<Arc<TableSchema>> {
         if self.away.load(Ordering::SeqCst) {
-            return Err(SegmentError::NotFound { what: "catalog", name: "away".to_owned() });
+            return Err(SegmentError::unavailable("the catalog", "told to be away"));
         }
         self.inner.widen_schema(id, seen).await
     }
     async fn lease_numbers(&self, id: TableId, count: u32) -> freshet_segment::Result<std::ops::Range<u32>> {
         if self.away.load(Ordering::SeqCst) {
-            return Err(SegmentError::NotFound { what: "catalog", name: "away".to_owned() });
+            return Err(SegmentError::unavailable("the catalog", "told to be away"));
         }
         self.inner.lease_numbers(id, count).await
     }

@@ -53,7 +53,6 @@ mod commit;
 mod frame;
 mod idempotency;
 mod open;
-pub mod repair;
 mod replay;
 mod scan;
 mod ticket;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use freshet_ingest::source::push::{OnError, PushRequest};
+use freshet_ingest::source::push::{Acknowledge, OnError, PushRequest};
 use freshet_segment::id::TableName;
 use serde_json::{Value, json};
 
@@ -47,7 +47,15 @@ pub async fn push(
         async move {
             let bytes = body::unpack(encoding.as_deref(), packed, body::PUSH_BYTES_UNPACKED_MAX)?;
             let on_error = if asked.skip { OnError::Skip } else { OnError::Reject };
-            let push = PushRequest { table: name, body: bytes, on_error, time_column: asked.time_column, received };
+            let push = PushRequest {
+                table: name,
+                body: bytes,
+                on_error,
+                time_column: asked.time_column,
+                received,
+                key: None,
+                acknowledge: Acknowledge::Journal,
+            };
             node.ingest.push(push).await.map_err(Problem::from)
         }
     };

@@ -1,0 +1,226 @@
+//! From a data folder back to what was served before: sealed segments, journals, and where streams had been read to.
+//!
+//! ```text
+//! catalog ─▶ sealed segments on the timeline ─▶ journals replayed ─▶ streams read from their checkpoints
+//! ```
+//! A table whose journal is being replayed, or whose stream is not back at the offset it had shown, is marked as not
+//! ready: a smaller count is worse than no answer. The offsets shown are written down each second, best effort; nothing
+//! but this mark depends on them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freshet_segment::id::TableId;
+use freshet_segment::sealed::SealedSegment;
+use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, VisibleSegment};
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::ingest::Ingest;
+use crate::publishing::chain;
+use crate::source::StreamPartition;
+use crate::spec::{SourceSpec, SupervisorSpec};
+use crate::supervisor::stream_name;
+use crate::tables::{Node, Table};
+
+/// How often positions are written down.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a table waits for its stream to be back.
+const RECOVERY_WAIT: Duration = Duration::from_secs(60);
+
+/// What a start has found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Tables.
+    pub tables: usize,
+    /// Sealed segments.
+    pub segments: usize,
+    /// Their rows.
+    pub rows: u64,
+    /// Journals that are being replayed.
+    pub journals: usize,
+}
+
+type Offsets = BTreeMap<String, BTreeMap<i32, i64>>;
+
+/// Where streams had been read to, in a small file.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    file: PathBuf,
+    written: Mutex<Offsets>,
+    /// Tables that wait for a stream, until when (monotonic).
+    waiting: Mutex<HashMap<Arc<str>, (Arc<Table>, Duration)>>,
+}
+
+impl Positions {
+    pub(crate) fn new(node: &Node) -> Self {
+        let file = node.storage.folder.join("positions.json");
+        Self { file, written: Mutex::default(), waiting: Mutex::default() }
+    }
+
+    fn read(&self) -> Offsets {
+        let Ok(bytes) = std::fs::read(&self.file) else { return Offsets::new() };
+        serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the noted positions cannot be read; tables are served without waiting for them");
+            Offsets::new()
+        })
+    }
+
+    /// Notes where streams stand, when that has changed.
+    pub(crate) fn write(&self, ingest: &Ingest) {
+        let now: Offsets = ingest
+            .kept()
+            .into_iter()
+            .map(|(_, kept)| {
+                let at = kept.all().into_iter().map(|(partition, offset)| (partition.0, offset)).collect();
+                (kept.stream.to_string(), at)
+            })
+            .collect();
+        let mut written = self.written.lock();
+        if *written == now {
+            return;
+        }
+        let temporary = self.file.with_extension("json.new");
+        let done = serde_json::to_vec(&now)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| std::fs::write(&temporary, bytes))
+            .and_then(|()| std::fs::rename(&temporary, &self.file));
+        match done {
+            Ok(()) => *written = now,
+            Err(error) => tracing::debug!(%error, "positions were not noted"),
+        }
+    }
+
+    /// Tables whose streams are back, or have had their time, are served.
+    fn settle(&self, ingest: &Ingest) {
+        let now = ingest.node.clock.monotonic();
+        let kept: HashMap<Arc<str>, _> =
+            ingest.kept().into_iter().map(|(_, kept)| (Arc::clone(&kept.stream), kept)).collect();
+        self.waiting.lock().retain(|stream, (table, until)| {
+            let back = kept.get(stream).is_none_or(|kept| kept.is_back());
+            let over = now >= *until;
+            if over && !back {
+                tracing::warn!(table = %table.name, stream = %stream, "the stream is not back where it was; its table is served");
+            }
+            if back || over {
+                table.recovered(stream);
+            }
+            !(back || over)
+        });
+    }
+}
+
+impl Ingest {
+    /// Puts back what the catalog and the journals hold. Call it once, before anything else; journals are replayed in the
+    /// background while their tables are marked as not ready.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn recover(&self) -> Result<Recovered> {
+        let mut recovered = Recovered::default();
+        for row in self.node.catalog.tables().await? {
+            let table = self.tables.enter_known(row).await?;
+            let reading = self.node.catalog.reading(table.id).await?;
+            recovered.tables += 1;
+            recovered.segments += reading.segments.len();
+            recovered.rows += reading.segments.iter().map(|row| row.segment.rows).sum::<u64>();
+            let storage = &self.node.storage;
+            let open = reading
+                .segments
+                .iter()
+                .map(|row| SegmentEntry {
+                    id: row.segment.id.clone(),
+                    visible_from: row.visible_from,
+                    visible_until: row.visible_until,
+                    segment: VisibleSegment::Sealed(SealedSegment::lazy(
+                        row.segment.clone(),
+                        Arc::clone(&storage.deep),
+                        &storage.local(),
+                    )),
+                })
+                .collect();
+            table.timeline.hand_over(HandOver {
+                close: Vec::new(),
+                open,
+                commit_seq: reading.commit_seq,
+                schema: None,
+                changed: Changed::Everything,
+            });
+            self.node.timeline.advance(reading.commit_seq);
+            if self.has_journal(&table)? {
+                recovered.journals += 1;
+                self.replay(&table).await;
+            }
+        }
+        self.remove_stale_journals();
+        Ok(recovered)
+    }
+
+    fn has_journal(&self, table: &Table) -> Result<bool> {
+        let storage = &self.node.storage;
+        Ok(storage.disk.exists(&storage.journal(table.id))?)
+    }
+
+    /// Journals of tables that were dropped while nobody could remove them.
+    fn remove_stale_journals(&self) {
+        let known: Vec<String> = self.tables.all().iter().map(|table| table.id.to_string()).collect();
+        let Ok(folders) = std::fs::read_dir(self.node.storage.journals()) else { return };
+        for name in folders.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            if let (false, Ok(id)) = (known.contains(&name), name.parse()) {
+                self.node.storage.remove_journal(TableId(id));
+            }
+        }
+    }
+
+    async fn replay(&self, table: &Arc<Table>) {
+        let stream = crate::source::push::stream(&self.node);
+        table.unready(&stream, "pushed rows are read back from the journal");
+        if let Err(error) = self.push_task(table).await {
+            let why = chain(&error);
+            tracing::error!(table = %table.name, why, "the journal cannot be opened; its table is not served");
+            table.unready(&stream, &why);
+        }
+    }
+
+    /// Starts a supervisor that the catalog has kept. Its table is not ready until its stream is back where it was.
+    ///
+    /// # Errors
+    /// As [`Ingest::submit`].
+    pub async fn restore(&self, spec: SupervisorSpec) -> Result<()> {
+        let SourceSpec::Kafka(kafka) = &spec.source;
+        let stream = stream_name(&spec.id, &kafka.topic);
+        let noted = self.positions.read().remove(&*stream);
+        let (id, name, suspended) = (spec.id.clone(), spec.table.clone(), spec.suspended);
+        let table = self.tables.open(&name).await?;
+        if let (Some(table), Some(noted), false) = (table, noted, suspended) {
+            table.unready(&stream, "records that were read before the last start are read again");
+            let until = self.node.clock.monotonic() + RECOVERY_WAIT;
+            self.positions.waiting.lock().insert(Arc::clone(&stream), (table, until));
+            let awaited = noted.into_iter().map(|(partition, offset)| (StreamPartition(partition), offset)).collect();
+            self.kept_offsets(&spec).wait_for(awaited);
+        }
+        let restored = self.submit(spec).await;
+        if restored.is_err() {
+            tracing::error!(supervisor = id, "a supervisor was not started again");
+        }
+        restored
+    }
+
+    /// Writes positions down, and serves tables that are back, as long as this lives.
+    pub(crate) fn watch_positions(self: &Arc<Self>) {
+        let ingest = Arc::downgrade(self);
+        self.node.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let Some(ingest) = ingest.upgrade() else { return };
+                ingest.positions.settle(&ingest);
+                ingest.positions.write(&ingest);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
