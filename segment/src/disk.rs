@@ -20,9 +20,9 @@ use bytes::Bytes;
 
 use crate::error::{Result, SegmentError};
 
-#[cfg(feature = "simulation")]
+#[cfg(any(test, feature = "simulation"))]
 mod simulated;
-#[cfg(feature = "simulation")]
+#[cfg(any(test, feature = "simulation"))]
 pub use simulated::SimulatedDisk;
 
 /// Where files live. Cheap to clone.
@@ -32,7 +32,7 @@ pub enum Disk {
     #[default]
     Real,
     /// Files in memory that know what power loss does.
-    #[cfg(feature = "simulation")]
+    #[cfg(any(test, feature = "simulation"))]
     Simulated(SimulatedDisk),
 }
 
@@ -59,7 +59,7 @@ pub struct DiskFile {
 #[derive(Debug)]
 enum Inner {
     Real(std::fs::File),
-    #[cfg(feature = "simulation")]
+    #[cfg(any(test, feature = "simulation"))]
     Simulated(simulated::Handle),
 }
 
@@ -82,7 +82,7 @@ impl Disk {
     pub fn create_dir_all(&self, path: &Path) -> Result<()> {
         match self {
             Self::Real => create_real_folders(path),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.create_dir_all(path).map_err(|e| io_error("creating folder", path, e)),
         }
     }
@@ -94,7 +94,7 @@ impl Disk {
             Self::Real => {
                 std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(path).map(Inner::Real)
             }
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.create_new(path).map(Inner::Simulated),
         };
         Ok(DiskFile::new(inner.map_err(|e| io_error("creating", path, e))?, path, 0))
@@ -104,7 +104,7 @@ impl Disk {
     pub fn open(&self, path: &Path) -> Result<DiskFile> {
         let inner = match self {
             Self::Real => std::fs::File::open(path).map(Inner::Real),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.open(path).map(Inner::Simulated),
         };
         Ok(DiskFile::new(inner.map_err(|e| io_error("opening", path, e))?, path, 0))
@@ -114,7 +114,7 @@ impl Disk {
     pub fn open_write(&self, path: &Path) -> Result<DiskFile> {
         let inner = match self {
             Self::Real => std::fs::OpenOptions::new().read(true).write(true).open(path).map(Inner::Real),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.open(path).map(Inner::Simulated),
         };
         let file = DiskFile::new(inner.map_err(|e| io_error("opening", path, e))?, path, 0);
@@ -126,7 +126,7 @@ impl Disk {
     pub fn read(&self, path: &Path) -> Result<Bytes> {
         match self {
             Self::Real => std::fs::read(path).map(Bytes::from).map_err(|e| io_error("reading", path, e)),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(_) => {
                 let file = self.open(path)?;
                 let bytes = usize::try_from(file.len()?).map_err(|e| io_error("reading", path, io::Error::other(e)))?;
@@ -141,7 +141,7 @@ impl Disk {
     pub fn exists(&self, path: &Path) -> Result<bool> {
         match self {
             Self::Real => path.try_exists().map_err(|e| io_error("looking for", path, e)),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.exists(path).map_err(|e| io_error("looking for", path, e)),
         }
     }
@@ -150,7 +150,7 @@ impl Disk {
     pub fn sync_folder(&self, path: &Path) -> Result<()> {
         match self {
             Self::Real => std::fs::File::open(path).and_then(|folder| folder.sync_all()),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.sync_folder(path),
         }
         .map_err(|e| io_error("syncing folder", path, e))
@@ -160,7 +160,7 @@ impl Disk {
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         match self {
             Self::Real => std::fs::rename(from, to),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.rename(from, to),
         }
         .map_err(|e| io_error("renaming", from, e))
@@ -170,7 +170,7 @@ impl Disk {
     pub fn remove(&self, path: &Path) -> Result<()> {
         match self {
             Self::Real => std::fs::remove_file(path),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.remove(path),
         }
         .map_err(|e| io_error("removing", path, e))
@@ -180,7 +180,7 @@ impl Disk {
     pub fn list(&self, folder: &Path) -> Result<Vec<Entry>> {
         let listed = match self {
             Self::Real => list_real(folder),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => disk.list(folder),
         };
         let mut entries = listed.map_err(|e| io_error("listing", folder, e))?;
@@ -194,7 +194,7 @@ impl Disk {
             Self::Real => rustix::fs::statvfs(folder)
                 .map(|found| found.f_bavail.saturating_mul(found.f_frsize))
                 .map_err(|e| io_error("asking for room in", folder, e.into())),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Self::Simulated(disk) => Ok(disk.available_bytes()),
         }
     }
@@ -219,7 +219,7 @@ impl DiskFile {
         self.writable()?;
         match &self.inner {
             Inner::Real(file) => file.write_all_at(bytes, at),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Inner::Simulated(file) => file.write_at(bytes, at),
         }
         .map_err(|e| io_error("writing", &self.path, e))
@@ -243,7 +243,7 @@ impl DiskFile {
     pub fn read_at(&self, into: &mut [u8], at: u64) -> Result<()> {
         match &self.inner {
             Inner::Real(file) => file.read_exact_at(into, at),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Inner::Simulated(file) => file.read_at(into, at),
         }
         .map_err(|e| io_error("reading", &self.path, e))
@@ -253,7 +253,7 @@ impl DiskFile {
     pub fn len(&self) -> Result<u64> {
         match &self.inner {
             Inner::Real(file) => file.metadata().map(|about| about.len()),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Inner::Simulated(file) => file.len(),
         }
         .map_err(|e| io_error("reading the length of", &self.path, e))
@@ -269,7 +269,7 @@ impl DiskFile {
         self.writable()?;
         match &self.inner {
             Inner::Real(file) => file.set_len(bytes),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Inner::Simulated(file) => file.set_len(bytes),
         }
         .map_err(|e| io_error("setting the length of", &self.path, e))
@@ -288,7 +288,7 @@ impl DiskFile {
                 Err(rustix::io::Errno::NXIO) => Ok(None),
                 Err(_) => Ok(Some(at)),
             },
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Inner::Simulated(_) => Ok(Some(at)),
         }
     }
@@ -301,7 +301,7 @@ impl DiskFile {
         self.writable()?;
         let synced = match &self.inner {
             Inner::Real(file) => file.sync_data(),
-            #[cfg(feature = "simulation")]
+            #[cfg(any(test, feature = "simulation"))]
             Inner::Simulated(file) => file.sync_data(),
         };
         synced.map_err(|e| {

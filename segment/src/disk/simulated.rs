@@ -133,6 +133,13 @@ impl SimulatedDisk {
         state.forget_nameless();
     }
 
+    /// The process ends and another begins: handles are dead and faults are over, and all that was written is there.
+    pub fn end_process(&self) {
+        let mut state = self.state.lock();
+        state.life += 1;
+        (state.calls_left, state.syncs_left) = (None, None);
+    }
+
     /// Changes the bytes of a file behind everyone's back, durably: damage.
     ///
     /// # Errors

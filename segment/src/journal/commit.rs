@@ -42,6 +42,8 @@ pub(super) struct State {
     /// Records of the last group.
     last_group: usize,
     mark_wanted: bool,
+    /// The thread has nothing to do.
+    idle: bool,
 }
 
 /// What the handle and the thread share. Locks are taken in the order writer, state.
@@ -129,7 +131,9 @@ impl Shared {
                     let durable = state.synced;
                     MutexGuard::unlocked(&mut state, || self.writer.lock().write_mark(durable));
                 } else {
+                    state.idle = true;
                     self.work.wait(&mut state);
+                    state.idle = false;
                 }
                 continue;
             };
@@ -227,6 +231,21 @@ impl Shared {
             groups: state.groups,
             poisoned: state.poisoned.as_ref().map(|reason| reason.to_string()),
             damaged: state.damage.as_ref().map(|damage| damage.error().to_string()),
+        }
+    }
+
+    /// Waits until the thread has nothing to do, so that a seed gives the same file calls each time.
+    #[cfg(test)]
+    pub(super) fn quiesce(&self) {
+        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let state = self.state.lock();
+            if state.idle && state.queue.is_empty() {
+                return;
+            }
+            drop(state);
+            assert!(Instant::now() < deadline, "the journal's thread does not come to rest");
+            std::thread::yield_now();
         }
     }
 

@@ -192,7 +192,6 @@ pub(super) fn put_mark(into: &mut Vec<u8>, salt: u64, durable: i64) {
 }
 
 /// Appends the statement that records are lost.
-#[cfg_attr(not(test), expect(dead_code, reason = "only a repair writes them"))]
 pub(super) fn put_gap(into: &mut Vec<u8>, salt: u64, from: i64, to: i64) {
     frame(into, salt, GAP, from, |into| into.extend_from_slice(&to.to_le_bytes()));
 }

@@ -8,7 +8,7 @@
 //! A key is kept for at least a day, and the last million at least for longer than that. What can be forgotten goes oldest
 //! first when a new one is stored. After a start the window is filled from the catalog and the journal.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,8 +76,9 @@ struct Seen {
 struct Window {
     limits: WindowLimits,
     seen: HashMap<Arc<str>, Seen>,
-    /// Stored keys in the order in which they are forgotten.
-    order: VecDeque<(Timestamp, u64, Arc<str>)>,
+    /// Stored keys in the order in which they are forgotten. Sorted, and not a queue: a key from an hour in which the clock was
+    /// ahead would hold up all behind it.
+    order: BTreeMap<(Timestamp, u64), Arc<str>>,
     turns: u64,
     bytes: usize,
 }
@@ -106,7 +107,7 @@ impl Default for IdempotencyWindow {
 impl IdempotencyWindow {
     /// A window without keys.
     pub fn new(limits: WindowLimits) -> Self {
-        let (seen, order) = (HashMap::new(), VecDeque::new());
+        let (seen, order) = (HashMap::new(), BTreeMap::new());
         Self { window: Arc::new(Mutex::new(Window { limits, seen, order, turns: 0, bytes: 0 })) }
     }
 
@@ -140,6 +141,7 @@ impl IdempotencyWindow {
     /// Takes in keys that were stored before the start, from the catalog and the journal, in any order. A key that is known
     /// already stays as it is.
     pub fn restore(&self, keys: impl IntoIterator<Item = StoredKey>) {
+        // Of a key that is given twice the older one is the first answer.
         let mut keys: Vec<StoredKey> = keys.into_iter().collect();
         keys.sort_by_key(|key| key.at);
         let mut window = self.window.lock();
@@ -148,8 +150,6 @@ impl IdempotencyWindow {
                 window.store(key.key, key.body_sha256, key.answer.into(), key.at);
             }
         }
-        // Restored in two parts, the order is of both together.
-        window.order.make_contiguous().sort_by_key(|(at, turn, _)| (*at, *turn));
     }
 
     /// Keys that are held, running ones included.
@@ -193,17 +193,18 @@ impl Window {
         self.turns += 1;
         let turn = self.turns;
         self.bytes += cost(&key, &answer);
-        self.order.push_back((at, turn, Arc::clone(&key)));
+        self.order.insert((at, turn), Arc::clone(&key));
         self.seen.insert(key, Seen { body_sha256, state: State::Stored { answer, turn } });
     }
 
     fn forget(&mut self, now: Timestamp) {
         let keep = i64::try_from(self.limits.keep.as_millis()).unwrap_or(i64::MAX);
         let oldest = now.as_millis().saturating_sub(keep);
-        while self.order.len() > self.limits.keys_min
-            && self.order.front().is_some_and(|(at, _, _)| at.as_millis() < oldest)
-        {
-            let Some((_, turn, key)) = self.order.pop_front() else { return };
+        while self.order.len() > self.limits.keys_min {
+            let Some(first) = self.order.first_entry().filter(|first| first.key().0.as_millis() < oldest) else {
+                return;
+            };
+            let ((_, turn), key) = first.remove_entry();
             if let Some(Seen { state: State::Stored { answer, turn: held }, .. }) = self.seen.get(&key)
                 && *held == turn
             {

@@ -53,6 +53,7 @@ mod commit;
 mod frame;
 mod idempotency;
 mod open;
+pub mod repair;
 mod replay;
 mod scan;
 mod ticket;

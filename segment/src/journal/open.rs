@@ -27,6 +27,9 @@ pub(super) fn open(
     disk.create_dir_all(folder)?;
     remove_unfinished(&disk, folder)?;
     remove_below(&disk, folder, options.checkpoint)?;
+    // A process that ended between the naming of a file and the sync of the folder leaves a name that power loss takes away,
+    // together with all that is appended to the file from here on.
+    disk.sync_folder(folder)?;
     let hash = scan::stream_hash(stream);
     let mut found = Survey::of(&disk, folder, hash, options.checkpoint)?;
     let mut writer = Writer {
@@ -63,7 +66,7 @@ pub(super) fn open(
     Ok((shared, opened))
 }
 
-/// Finds the place to write at: behind the last frame if nothing is there and all before is proved, else in a new file.
+/// Finds the place to write at: behind the last record if nothing is there and all before is proved, else in a new file.
 fn go_on(writer: &mut Writer, found: &mut Survey, checkpoint: i64) -> Result<()> {
     let (disk, folder) = (writer.disk.clone(), writer.folder.clone());
     let Some((loaded, walk)) = found.last.take() else {
@@ -80,8 +83,10 @@ fn go_on(writer: &mut Writer, found: &mut Survey, checkpoint: i64) -> Result<()>
     }
     if walk.clean && walk.proved == walk.next {
         let file = disk.open_write(&file_path(&folder, loaded.header.first))?;
-        let (header, used) = (loaded.header, walk.end as u64);
-        writer.current = Some(Current { file, header, used, marked: walk.proved });
+        // The mark at the end was not synced by itself, and may be only in the cache, even after a sync that failed. The next
+        // group writes over it with one of its own.
+        let (header, used) = (loaded.header, walk.records_end as u64);
+        writer.current = Some(Current { file, header, used, marked: -1 });
         return Ok(());
     }
     // A whole record that no mark proves may be only in the system's cache, even after a sync that failed: it is written

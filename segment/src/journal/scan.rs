@@ -85,7 +85,7 @@ impl Loaded {
 
     /// The frames up to the first bad place, or to the record `limit`, where a later file takes over.
     pub(super) fn walk(&self, limit: Option<i64>) -> Walk {
-        let mut walk = Walk::new(self.header.first);
+        let mut walk = Walk::empty(self.header.first);
         let mut at = DATA_START;
         let ended = loop {
             if limit.is_some_and(|limit| walk.next >= limit) {
@@ -156,6 +156,8 @@ pub(super) struct Walk {
     pub(super) proved: i64,
     /// Where the good frames end.
     pub(super) end: usize,
+    /// Where the last record or gap ends: only marks stand behind it.
+    pub(super) records_end: usize,
     /// Whether nothing at all was written behind them.
     pub(super) clean: bool,
     pub(super) torn_bytes: u64,
@@ -166,9 +168,19 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    fn new(first: i64) -> Self {
+    pub(super) fn empty(first: i64) -> Self {
         let (gaps, records) = (Vec::new(), Vec::new());
-        Self { next: first, proved: first, end: DATA_START, clean: true, torn_bytes: 0, damage: None, gaps, records }
+        Self {
+            next: first,
+            proved: first,
+            end: DATA_START,
+            records_end: DATA_START,
+            clean: true,
+            torn_bytes: 0,
+            damage: None,
+            gaps,
+            records,
+        }
     }
 
     /// Takes a frame in; false when it cannot stand here.
@@ -184,6 +196,9 @@ impl Walk {
                 self.next = *to;
             }
             _ => return false,
+        }
+        if !matches!(frame, Frame::Mark { .. }) {
+            self.records_end = end;
         }
         true
     }

@@ -6,6 +6,11 @@ use super::*;
 use crate::ErrorKind;
 use crate::clock::ManualClock;
 
+mod damage;
+#[cfg(any(feature = "failpoints", debug_assertions))]
+mod kill;
+mod power;
+
 pub(super) fn options() -> JournalOptions {
     JournalOptions { file_bytes: 8 << 10, group_bytes: 2 << 10, salt: 7, ..JournalOptions::default() }
 }
@@ -20,9 +25,13 @@ pub(super) fn record(text: &str) -> NewRecord {
     NewRecord { payload: Bytes::copy_from_slice(text.as_bytes()), key, answer: format!("{{\"of\":\"{text}\"}}") }
 }
 
+pub(super) fn try_texts(journal: &Journal, from: i64) -> Result<Vec<(i64, String)>> {
+    let text = |record: Record| (record.number, String::from_utf8(record.payload.to_vec()).unwrap());
+    journal.replay(from)?.map(|record| record.map(text)).collect()
+}
+
 pub(super) fn texts(journal: &Journal, from: i64) -> Vec<(i64, String)> {
-    let records = journal.replay(from).unwrap().map(|record| record.unwrap());
-    records.map(|record| (record.number, String::from_utf8(record.payload.to_vec()).unwrap())).collect()
+    try_texts(journal, from).unwrap()
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {

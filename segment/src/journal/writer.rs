@@ -29,7 +29,7 @@ pub(super) struct Current {
     pub(super) header: Header,
     /// Where the next frame goes.
     pub(super) used: u64,
-    /// The highest mark in it.
+    /// The highest mark in it; -1 when there is surely none behind `used`.
     pub(super) marked: i64,
 }
 
