@@ -9,6 +9,7 @@
 //! | [`schema`] | a table's columns, and how they widen |
 //! | [`growing`] | rows in memory, appended to by one task, queryable at once |
 //! | [`predicate`], [`index`], [`selection`] | which rows are wanted, and which they are |
+//! | [`sealed`], [`deep_storage`] | rows in Parquet files with an index beside them; where these are kept for good |
 //! | [`timeline`], [`freshness`] | what a query sees; how soon it sees it |
 //! | [`disk`], [`journal`], [`failpoint`] | file calls; the durable log of pushes; where a test lets a step fail |
 //! | [`catalog`] | tables, schemas, numbers, supervisors |
