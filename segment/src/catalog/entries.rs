@@ -259,7 +259,7 @@ entries! {
     }
 
     /// A log entry that is not known to be stored elsewhere.
-    OutboxEntry = "outbox" key 1 guard None { seq: u64, line: String }
+    OutboxEntry = "outbox" key 1 guard Whole { seq: u64, line: String }
 }
 
 impl SegmentEntry {

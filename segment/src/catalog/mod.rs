@@ -171,10 +171,12 @@ pub trait Catalog: Send + Sync + Debug {
 
     // ---- idempotency keys
 
-    /// A key of a table.
+    /// A key of a table. One whose row a damaged page has lost is not told from one that never was; `dedup_since` is what
+    /// finds it.
     async fn dedup(&self, table: TableId, key: &str) -> Result<Option<DedupKey>>;
 
-    /// The youngest `limit` keys answered at `since` or later, oldest first.
+    /// The youngest `limit` keys answered at `since` or later, oldest first. Reads every key of the table, and finds a lost
+    /// one: for the start of a node.
     async fn dedup_since(&self, table: TableId, since: Timestamp, limit: usize) -> Result<Vec<DedupKey>>;
 
     /// Removes keys answered before `before`, oldest first, as long as more than `keep_max` are left. Gives how many.
@@ -206,7 +208,8 @@ pub trait Catalog: Send + Sync + Debug {
     /// everything.
     async fn check(&self) -> Result<Vec<String>>;
 
-    /// Everything, as lines of JSON, each with its hash, ended by a line that says how many: the nightly copy.
+    /// Everything, as lines of JSON, each with its hash, ended by a line that says how many: the nightly copy. `Corrupt`
+    /// when the catalog does not pass [`check`](Self::check): a copy of damage must not take the place of a good one.
     async fn export(&self) -> Result<Vec<u8>>;
 
     /// Log entries of commits after `after`, in order, at most `limit`; those not yet handed to

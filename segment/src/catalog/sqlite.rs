@@ -4,6 +4,10 @@
 //! One connection writes, each transaction `BEGIN IMMEDIATE`, so two writers wait for each other and never meet half way;
 //! a few read, each in a transaction of its own, and see one moment. A future that is dropped in the middle rolls back.
 //!
+//! What SQLite cannot tell from a crash is damage in the write-ahead log: it ends the log there, and the catalog stands at
+//! an earlier whole commit. Who reads on from a checkpoint then reads again (a topic), or finds that what it needs was cut
+//! (a journal).
+//!
 //! Opening is where damage is looked for first: the pages (`quick_check`), the texts of the schema against those of this
 //! version, the guards. After that every row is hashed as it is read. The migrations stand in `migrations/`, numbered; the
 //! table `schema_version` says which were run. Integers and texts only, strict tables without row ids: what lies on disk

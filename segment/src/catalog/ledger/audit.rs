@@ -169,11 +169,15 @@ impl<B: Books> Ledger<B> {
     async fn check_keys(&mut self, findings: &mut Vec<String>) -> Result<()> {
         let order: BTreeSet<_> =
             self.all::<DedupOrderEntry>().await?.into_iter().map(|entry| (entry.table, entry.key, entry.at)).collect();
+        let mut known = BTreeSet::new();
         for entry in self.all::<DedupEntry>().await? {
+            known.insert((entry.table, Arc::clone(&entry.key)));
             if !order.contains(&(entry.table, Arc::clone(&entry.key), entry.at)) {
                 findings.push(format!("idempotency key {} of table {}: not in order", entry.key, entry.table));
             }
         }
+        let lost = order.iter().filter(|(table, key, _)| !known.contains(&(*table, Arc::clone(key))));
+        findings.extend(lost.map(|(table, key, _)| format!("idempotency key {key} of table {table}: it is gone")));
         Ok(())
     }
 }

@@ -262,6 +262,12 @@ impl<B: Books> Ledger<B> {
         self.publication(request.id).await
     }
 
+    /// As `publication`, for who decides by it whether to ask again.
+    pub(super) async fn publication_sure(&mut self, id: PublishId) -> Result<Option<Commit>> {
+        self.get_sure::<PublicationEntry>(&[id.to_value()]).await?;
+        self.publication(id).await
+    }
+
     pub(super) async fn publication(&mut self, id: PublishId) -> Result<Option<Commit>> {
         let Some(entry) = self.get::<PublicationEntry>(&[id.to_value()]).await? else { return Ok(None) };
         let commit: Option<CommitEntry> = self.get(&[entry.seq.to_value()]).await?;

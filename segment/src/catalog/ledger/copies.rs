@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::super::books::{Books, Guard, Record, Relation, Scan, Value, first_8};
+use super::super::books::{Books, Record, Relation, Scan, Value, first_8};
 use super::super::entries::{
     Cell, Counter, Entry, GuardRow, LeaseEntry, OutboxEntry, RELATIONS, SegmentEntry, TableEntry,
 };
@@ -135,13 +135,12 @@ impl Copy {
 
 impl<B: Books> Ledger<B> {
     pub(super) async fn export(&mut self) -> Result<Vec<u8>> {
+        // A copy of damage would take the place of a good one.
+        self.must_pass("the catalog").await?;
         let mut bytes = line(&json!({ "freshet_catalog": COPY_VERSION }));
         let mut count = 0_u64;
         for relation in RELATIONS.iter().copied().filter(|relation| is_copied(relation)) {
-            let records = match relation.guard {
-                Guard::Whole => self.guarded(relation, None).await?,
-                Guard::None | Guard::First => self.books.scan(relation, Scan::default()).await?,
-            };
+            let records = self.books.scan(relation, Scan::default()).await?;
             for record in records {
                 if relation.name == Counter::RELATION.name && record.values.first() == Some(&Value::Text(GUARD.into()))
                 {
@@ -175,6 +174,13 @@ impl<B: Books> Ledger<B> {
     pub(super) async fn log_entries(&mut self, after: u64, limit: usize) -> Result<Vec<LogEntry>> {
         let from = Some(after.saturating_add(1).to_value());
         let waiting: Vec<OutboxEntry> = self.scan(Scan { from, limit: Some(limit), ..Scan::default() }).await?;
+        // What waits has no hole: entries are forgotten from the first on, up to one.
+        let first = waiting.first().map_or(0, |entry| entry.seq);
+        let last = waiting.last().map_or(0, |entry| entry.seq);
+        let whole = waiting.iter().zip(first..).all(|(entry, seq)| entry.seq == seq);
+        if !whole || (waiting.len() < limit && !waiting.is_empty() && last != self.counter(COMMIT).await?) {
+            return Err(SegmentError::corrupt("the catalog's `outbox`", format!("an entry after {after} is gone")));
+        }
         Ok(waiting.into_iter().map(|entry| LogEntry { seq: entry.seq, bytes: entry.line.into_bytes() }).collect())
     }
 
@@ -216,12 +222,16 @@ impl<B: Books> Ledger<B> {
         }
         self.settle(last).await?;
         self.flush_guards().await?;
+        self.must_pass("the rebuilt catalog").await
+    }
+
+    async fn must_pass(&mut self, what: &str) -> Result<()> {
         let findings = self.check().await?;
         if findings.is_empty() {
             return Ok(());
         }
         let named: Vec<String> = findings.into_iter().take(FINDINGS_NAMED).collect();
-        Err(SegmentError::corrupt("the rebuilt catalog", named.join("; ")))
+        Err(SegmentError::corrupt(what, named.join("; ")))
     }
 
     /// Puts right what log entries do not say: counters, epochs, and what went with dropped tables.

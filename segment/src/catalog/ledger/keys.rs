@@ -1,5 +1,6 @@
 //! Idempotency keys of published pushes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::books::{Books, Scan, Value};
@@ -12,6 +13,11 @@ use crate::time::Timestamp;
 
 /// Keys looked at in one step of pruning; bounds memory, not the work.
 const PRUNE_STEP: usize = 4_096;
+
+fn lost_key(order: &DedupOrderEntry) -> SegmentError {
+    let what = format!("the catalog's `{}` of table {}", DedupEntry::RELATION.name, order.table);
+    SegmentError::corrupt(what, "a key is lost")
+}
 
 impl<B: Books> Ledger<B> {
     pub(super) async fn put_keys(&mut self, table: TableId, keys: Vec<DedupKey>) -> Result<()> {
@@ -38,14 +44,12 @@ impl<B: Books> Ledger<B> {
     /// The key an order row stands for; nothing when the key was stored again later.
     async fn ordered_key(&mut self, order: &DedupOrderEntry) -> Result<Option<DedupEntry>> {
         let found: Option<DedupEntry> = self.get(&[table_key(order.table), order.key.to_value()]).await?;
-        let found = found.ok_or_else(|| {
-            let what = format!("the catalog's `{}` of table {}", DedupEntry::RELATION.name, order.table);
-            SegmentError::corrupt(what, "a key is lost")
-        })?;
+        let found = found.ok_or_else(|| lost_key(order))?;
         Ok(Some(found).filter(|entry| entry.at == order.at))
     }
 
-    /// Read from the keys themselves: one pass, where the order's rows would ask for each key.
+    /// Read from the keys themselves: one pass, where the order's rows would ask for each key. The order then tells
+    /// whether one is lost, so who asks this at its start need not fear that [`dedup`](Self::dedup) forgets.
     pub(super) async fn dedup_since(
         &mut self,
         table: TableId,
@@ -53,6 +57,13 @@ impl<B: Books> Ledger<B> {
         limit: usize,
     ) -> Result<Vec<DedupKey>> {
         let mut keys: Vec<DedupEntry> = self.scan(Scan::of(vec![table_key(table)])).await?;
+        let answered: HashMap<&str, Timestamp> = keys.iter().map(|entry| (&*entry.key, entry.at)).collect();
+        let order: Vec<DedupOrderEntry> = self.scan(Scan::of(vec![table_key(table)])).await?;
+        // A key stored again is younger than its first row in the order.
+        let known = |order: &DedupOrderEntry| answered.get(&*order.key).is_some_and(|at| *at >= order.at);
+        if let Some(lost) = order.iter().find(|order| !known(order)) {
+            return Err(lost_key(lost));
+        }
         keys.retain(|entry| entry.at >= since);
         keys.sort_unstable_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
         let surplus = keys.len().saturating_sub(limit);

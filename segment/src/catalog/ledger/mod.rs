@@ -149,6 +149,16 @@ impl<B: Books> Ledger<B> {
         self.books.get(E::RELATION, key).await?.map(typed).transpose()
     }
 
+    /// As `get`; that there is none is said only after the whole scope was compared with its guard. For a scope of the
+    /// whole relation, and where a wrong "none" would do harm.
+    async fn get_sure<E: Entry>(&mut self, key: &[Value]) -> Result<Option<E>> {
+        let found = self.get(key).await?;
+        if found.is_none() {
+            self.guarded(E::RELATION, None).await?;
+        }
+        Ok(found)
+    }
+
     async fn scan<E: Entry>(&mut self, scan: Scan) -> Result<Vec<E>> {
         self.books.scan(E::RELATION, scan).await?.into_iter().map(typed).collect()
     }
@@ -311,7 +321,7 @@ impl<S: Store> Catalog for S {
         write!(self, publish(publication))
     }
     async fn publication(&self, id: PublishId) -> Result<Option<Commit>> {
-        read!(self, publication(id))
+        read!(self, publication_sure(id))
     }
     async fn replace(&self, replacement: Replacement) -> Result<Commit> {
         write!(self, replace(replacement))

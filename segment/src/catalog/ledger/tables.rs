@@ -76,7 +76,7 @@ fn table_row(entry: TableEntry) -> Result<TableRow> {
 impl<B: Books> Ledger<B> {
     /// A table that was not dropped.
     pub(super) async fn live_table(&mut self, id: TableId) -> Result<TableEntry> {
-        let found: Option<TableEntry> = self.get(&[table_key(id)]).await?;
+        let found: Option<TableEntry> = self.get_sure(&[table_key(id)]).await?;
         found
             .filter(|entry| entry.dropped_at.is_none())
             .ok_or_else(|| SegmentError::NotFound { what: "table number", name: id.to_string() })

@@ -1,6 +1,8 @@
 //! The suite over SQLite, agreement with the catalog in memory, versions, and damage.
 
 mod agreement;
+mod damage;
+mod kill;
 
 use std::sync::Arc;
 
