@@ -12,7 +12,7 @@
 //! | [`sealed`], [`deep_storage`] | rows in Parquet files with an index beside them; where these are kept for good |
 //! | [`timeline`], [`freshness`] | what a query sees; how soon it sees it |
 //! | [`disk`], [`journal`], [`failpoint`] | file calls; the durable log of pushes; where a test lets a step fail |
-//! | [`catalog`] | tables, schemas, numbers, supervisors |
+//! | [`catalog`] | what is official: tables, schemas, leases, checkpoints, sealed segments, in one transaction |
 //!
 //! Rows become visible when their snapshot is published, and a reading taken before does not see them:
 //! ```
