@@ -129,19 +129,18 @@ impl Writer {
         self.current.as_ref().map(|current| FileInfo { first: current.header.first, used: current.used })
     }
 
-    /// Leaves the file behind. On a full disk the half-written group is taken out as well as can be, because its waiters are
-    /// told that it is not stored; the new file overrules it in any case.
+    /// Leaves the file behind: the next group begins a new one, which overrules what this one holds of the failed group. Until
+    /// then, a full disk has told the waiters that nothing is stored, so the head of the group is taken out, as well as can
+    /// be: nothing behind a bad place is read. Not by cutting the file, which would be short if the process ended meanwhile,
+    /// and a short file is a damaged one.
     fn leave(&mut self, failed: &SegmentError) {
         let Some(current) = self.current.take() else { return };
-        if failed.kind() != crate::ErrorKind::Exhausted {
-            return;
-        }
-        let emptied = (current.file.set_len(current.used))
-            .and_then(|()| current.file.set_len(current.header.allotted))
-            .and_then(|()| current.file.sync_data());
-        // With the tail gone for certain, the file can go on.
-        if emptied.is_ok() {
-            self.current = Some(current);
+        if failed.kind() == crate::ErrorKind::Exhausted {
+            let emptied =
+                current.file.write_at(&[0; FRAME_BYTES], current.used).and_then(|()| current.file.sync_data());
+            if let Err(failed) = emptied {
+                tracing::debug!(error = %failed, "what a full disk cut short is still in the file it was written to");
+            }
         }
     }
 }

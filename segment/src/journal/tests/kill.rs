@@ -63,7 +63,7 @@ fn child() {
 }
 
 fn run_child(folder: &Path, run: usize, failpoints: &str) -> std::process::ExitStatus {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new("/proc/self/exe");
     command.args(["--exact", "journal::tests::kill::child", "--test-threads", "1"]);
     command.env(FOLDER, folder).env(RUN, run.to_string()).env("FRESHET_FAILPOINTS", failpoints);
     command.stdout(Stdio::null()).status().unwrap()

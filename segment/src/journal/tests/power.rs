@@ -94,9 +94,12 @@ impl Model {
 fn live(simulated: &SimulatedDisk, disk: &Disk, folder: &Path, model: &mut Model, random: &mut StdRng) {
     let Ok((journal, opened)) = open_at(disk, folder, model.checkpoint) else { return };
     // A fault that was asked for in an earlier life may strike between the start and the replay.
-    let Ok(found) = try_texts(&journal, model.checkpoint) else {
-        assert!(disk.list(folder).is_err(), "a replay fails while power is there");
-        return;
+    let found = match try_texts(&journal, model.checkpoint) {
+        Ok(found) => found,
+        Err(failed) => {
+            assert!(disk.list(folder).is_err(), "a replay fails while power is there: {failed:?} after {opened:?}");
+            return;
+        }
     };
     model.check(&opened, &found);
     journal.shared.quiesce();
@@ -309,6 +312,32 @@ fn a_full_disk_refuses_and_room_alone_helps() {
     let (journal, opened) = open_at(&disk, &folder, 0).unwrap();
     assert_eq!(opened.damage, None);
     assert_eq!(texts(&journal, 0), kept);
+}
+
+/// Whatever is done about a full disk, an end in the midst of it leaves no file that looks damaged.
+#[test]
+fn an_end_while_the_disk_is_full_is_no_damage() {
+    for calls in 0..12 {
+        let (simulated, disk, folder) = simulated();
+        let (journal, _) = open_at(&disk, &folder, 0).unwrap();
+        journal.append(record("a")).unwrap().wait().unwrap();
+        journal.shared.quiesce();
+        simulated.set_capacity(Some(simulated.used_bytes() + 1_024));
+        simulated.fail_after(calls);
+        for _ in 0..3 {
+            let Ok(ticket) = journal.append(record(&"x".repeat(500))) else { break };
+            assert!(ticket.wait().is_err());
+            journal.shared.quiesce();
+        }
+        simulated.fail_after(0);
+        drop(journal);
+        simulated.end_process();
+        simulated.set_capacity(None);
+        let (journal, opened) = open_at(&disk, &folder, 0).unwrap();
+        assert_eq!(opened.damage, None, "{calls} calls");
+        assert_eq!(texts(&journal, 0)[0], (0, "a".to_owned()));
+        assert_eq!(journal.append(record("b")).unwrap().number(), opened.next);
+    }
 }
 
 #[test]
