@@ -1,13 +1,18 @@
 //! What belongs to one query from its first moment to its last: its name, its reading, its deadline, its end.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use freshet_segment::id::SegmentId;
 use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::Reading;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{QueryError, Result};
+use crate::request::Missing;
 
 /// Shared by all operators of a query; the session carries it as an extension.
 #[derive(Debug)]
@@ -16,6 +21,27 @@ pub(crate) struct QueryContext {
     started: Timestamp,
     cancellation: CancellationToken,
     deadline: Option<Deadline>,
+    partial: Option<Arc<LeftOut>>,
+}
+
+/// What a query that allows a partial answer goes without. It grows while the query is planned, and when a segment turns out
+/// to be unreadable before the first row was given.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut(Mutex<BTreeSet<Missing>>);
+
+impl LeftOut {
+    /// Says whether it was not left out before.
+    pub(crate) fn add(&self, missing: Missing) -> bool {
+        self.0.lock().insert(missing)
+    }
+
+    pub(crate) fn has_segment(&self, id: &SegmentId) -> bool {
+        self.0.lock().contains(&Missing::Segment(id.clone()))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Missing> {
+        self.0.lock().iter().cloned().collect()
+    }
 }
 
 /// A moment, and how long it was away at the start.
@@ -43,8 +69,14 @@ impl QueryContext {
         started: Timestamp,
         cancellation: CancellationToken,
         deadline: Option<Deadline>,
+        partial: Option<Arc<LeftOut>>,
     ) -> Self {
-        Self { reading, started, cancellation, deadline }
+        Self { reading, started, cancellation, deadline, partial }
+    }
+
+    /// What it goes without; `None` when it must not go without anything.
+    pub(crate) fn partial(&self) -> Option<&Arc<LeftOut>> {
+        self.partial.as_ref()
     }
 
     /// What it sees.

@@ -24,22 +24,24 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use freshet_segment::clock::Clock;
+use freshet_segment::error::SegmentError;
+use freshet_segment::id::SegmentId;
 use freshet_segment::time::{Timestamp, Zone};
-use freshet_segment::timeline::Timeline;
+use freshet_segment::timeline::{Reading, Timeline};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::columns::OutputColumn;
-use crate::context::{Deadline, QueryContext};
+use crate::context::{Deadline, LeftOut, QueryContext};
 use crate::error::{QueryError, Result};
 use crate::plan::interrupt::make_interruptible;
-use crate::request::{QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
+use crate::request::{Missing, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
 use crate::sql;
 use crate::sql::functions;
 use crate::sql::resolve::{Scope, planning_error};
-use crate::sql::system::{CATALOG, DEFAULT_SCHEMA, QueryCatalog, Routine};
+use crate::sql::system::{CATALOG, DEFAULT_SCHEMA, QueryCatalog, Routine, SystemSource};
 use crate::stream::{Message, ResultStream};
 
 /// Rows of a batch.
@@ -62,6 +64,8 @@ pub struct EngineOptions {
     pub memory_bytes_max: usize,
     /// How many threads one query may use.
     pub threads: usize,
+    /// What the tables of `sys` tell that no reading shows; without it those tables are empty.
+    pub system: Option<Arc<dyn SystemSource>>,
 }
 
 /// Plans and runs queries.
@@ -71,6 +75,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     base: SessionState,
     routines: Arc<Vec<Routine>>,
+    system: Option<Arc<dyn SystemSource>>,
     planning: Arc<Semaphore>,
     running: Arc<Mutex<Running>>,
 }
@@ -92,6 +97,17 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.running.lock().queries.remove(&self.number);
     }
+}
+
+/// What is planned: the request, and what stays the same when it is planned once more.
+#[derive(Debug, Clone)]
+struct Job {
+    request: QueryRequest,
+    started: Timestamp,
+    deadline: Option<Deadline>,
+    token: CancellationToken,
+    reading: Reading,
+    left_out: Arc<LeftOut>,
 }
 
 /// What planning gives.
@@ -142,6 +158,7 @@ impl Engine {
             clock: options.clock,
             base,
             routines,
+            system: options.system,
             planning: Arc::new(Semaphore::new(options.threads.max(1) * 2)),
             running: Arc::default(),
         }))
@@ -160,7 +177,10 @@ impl Engine {
         let guard = token.clone().drop_guard();
         let timeout = request.options.timeout;
         let deadline = timeout.map(Deadline::after);
-        let planned = self.plan_on_thread(request, started, deadline, token.clone());
+        let reading = self.timeline.reading();
+        let left_out = Arc::new(LeftOut::default());
+        let job = Job { request, started, deadline, token: token.clone(), reading, left_out: Arc::clone(&left_out) };
+        let planned = self.plan_on_thread(job.clone());
         let planned = tokio::select! {
             biased;
             () = token.cancelled() => return Err(QueryError::Cancelled),
@@ -171,8 +191,8 @@ impl Engine {
         let columns = planned.columns.clone();
         let (schema, reading, settings) =
             (Arc::clone(&planned.schema), planned.reading.clone(), planned.settings.clone());
-        tokio::spawn(supervise(planned, sender, registration));
-        Ok(ResultStream::new(columns, schema, reading, settings, receiver, guard))
+        tokio::spawn(supervise(Arc::clone(self), job, planned, sender, registration));
+        Ok(ResultStream::new(columns, schema, reading, settings, left_out, receiver, guard))
     }
 
     /// Ends all queries of this id; says how many.
@@ -200,13 +220,7 @@ impl Engine {
     }
 
     /// Parsing and planning recurse; a thread with room for it does them. A stack that ends cannot be caught.
-    async fn plan_on_thread(
-        self: &Arc<Self>,
-        request: QueryRequest,
-        started: Timestamp,
-        deadline: Option<Deadline>,
-        token: CancellationToken,
-    ) -> Result<Planned> {
+    async fn plan_on_thread(self: &Arc<Self>, job: Job) -> Result<Planned> {
         let permit =
             Arc::clone(&self.planning).acquire_owned().await.map_err(|_| QueryError::internal("planning is closed"))?;
         let engine = Arc::clone(self);
@@ -216,7 +230,7 @@ impl Engine {
             .name("freshet-plan".to_owned())
             .stack_size(PLANNING_STACK_BYTES)
             .spawn(move || {
-                let planned = handle.block_on(engine.plan(request, started, deadline, token));
+                let planned = handle.block_on(engine.plan(job));
                 drop(permit);
                 // The caller may have gone away meanwhile.
                 let _ = sender.send(planned);
@@ -225,18 +239,13 @@ impl Engine {
         receiver.await.map_err(|_| QueryError::internal("planning ended without a plan"))?
     }
 
-    async fn plan(
-        &self,
-        request: QueryRequest,
-        started: Timestamp,
-        deadline: Option<Deadline>,
-        token: CancellationToken,
-    ) -> Result<Planned> {
+    async fn plan(&self, job: Job) -> Result<Planned> {
+        let Job { request, started, deadline, token, reading, left_out } = job;
         let mut options = request.options;
         let parsed = sql::parse(&request.sql)?;
         let settings = parsed.settings.clone();
         let deadline = apply_settings(&settings, &mut options)?.map(Deadline::after).or(deadline);
-        let reading = self.timeline.reading();
+        let partial = options.allow_partial.then_some(left_out);
         let tables: Vec<String> = reading.table_names().map(ToString::to_string).collect();
         let scope = Scope {
             tables: &tables,
@@ -244,11 +253,15 @@ impl Engine {
             function_names: &|| self.routines.iter().map(|r| r.name.clone()).collect(),
         };
         let prepared = sql::prepare(parsed, &scope, &options.zone, started, &request.parameters)?;
-        let query = Arc::new(QueryContext::new(reading.clone(), started, token, deadline));
+        if !prepared.explain {
+            check_recovered(&reading, &prepared.tables, partial.as_deref())?;
+        }
+        let query = Arc::new(QueryContext::new(reading.clone(), started, token, deadline, partial));
         let mut state = self.base.clone();
         state.register_catalog_list(QueryCatalog::list(
             reading.clone(),
             Arc::clone(&self.routines),
+            self.system.clone(),
             options.filter_pushdown,
         ));
         state.config_mut().set_extension(Arc::clone(&query));
@@ -308,6 +321,20 @@ impl Engine {
     }
 }
 
+/// A table that does not show all its rows yet gives no answer, or one that says so.
+fn check_recovered(reading: &Reading, tables: &[String], partial: Option<&LeftOut>) -> Result<()> {
+    for table in tables {
+        let Some(reason) = reading.table(table).and_then(|view| view.unready.clone()) else { continue };
+        let Some(left_out) = partial else {
+            let hint =
+                format!("{reason}; ask again in a moment, or set allowPartial to true for what is there already");
+            return Err(QueryError::Recovering { table: table.clone(), hint });
+        };
+        left_out.add(Missing::Rows { table: table.clone(), reason: reason.to_string() });
+    }
+    Ok(())
+}
+
 async fn passed(deadline: Option<Deadline>) -> Duration {
     match deadline {
         Some(deadline) => {
@@ -333,6 +360,11 @@ fn apply_settings(settings: &sql::Settings, options: &mut QueryOptions) -> Resul
             // Zero is Druid's word for none.
             "timeout" => timeout = Some(number(key, value)?).filter(|ms| *ms > 0).map(Duration::from_millis),
             "sqlOuterLimit" => options.outer_limit = Some(number(key, value)?),
+            "allowPartial" => {
+                options.allow_partial = value
+                    .parse()
+                    .map_err(|_| QueryError::invalid(format!("SET allowPartial: `{value}` is not true or false")))?;
+            }
             _ => {}
         }
     }
@@ -340,9 +372,15 @@ fn apply_settings(settings: &sql::Settings, options: &mut QueryOptions) -> Resul
 }
 
 /// Watches over a query: its own end, its deadline, a cancel, whichever is first, becomes the stream's last message.
-async fn supervise(planned: Planned, sender: mpsc::Sender<Result<Message>>, registration: Registration) {
+async fn supervise(
+    engine: Arc<Engine>,
+    job: Job,
+    planned: Planned,
+    sender: mpsc::Sender<Result<Message>>,
+    registration: Registration,
+) {
     let query = Arc::clone(&planned.query);
-    let mut work = tokio::spawn(pump(planned, sender.clone()));
+    let mut work = tokio::spawn(pump(engine, job, planned, sender.clone()));
     let (end, over) = tokio::select! {
         biased;
         end = &mut work => match end {
@@ -364,8 +402,38 @@ async fn supervise(planned: Planned, sender: mpsc::Sender<Result<Message>>, regi
     drop(registration);
 }
 
-/// Drives the plan and hands its batches over.
-async fn pump(planned: Planned, sender: mpsc::Sender<Result<Message>>) -> Result<()> {
+/// Drives the plan and hands its batches over. Where a partial answer will do and no row was given yet, a segment that turns
+/// out to be unreadable is left out, and the query planned again over the same reading.
+async fn pump(
+    engine: Arc<Engine>,
+    job: Job,
+    mut planned: Planned,
+    sender: mpsc::Sender<Result<Message>>,
+) -> Result<()> {
+    loop {
+        let partial = planned.query.partial().cloned();
+        let mut given = false;
+        let error = match drive(planned, &sender, &mut given).await {
+            Err(QueryError::Segment(error)) if !given => error,
+            end => return end,
+        };
+        let left_out = partial.zip(unreadable(&error)).is_some_and(|(left_out, id)| left_out.add(Missing::Segment(id)));
+        if !left_out {
+            return Err(QueryError::Segment(error));
+        }
+        planned = engine.plan_on_thread(job.clone()).await?;
+    }
+}
+
+/// The segment that an error says cannot be read.
+fn unreadable(error: &SegmentError) -> Option<SegmentId> {
+    match error {
+        SegmentError::Unreadable { segment, .. } => segment.parse().ok(),
+        _ => None,
+    }
+}
+
+async fn drive(planned: Planned, sender: &mpsc::Sender<Result<Message>>, given: &mut bool) -> Result<()> {
     let Planned { plan, rows, task, schema, .. } = planned;
     if let Some(rows) = rows {
         let _ = sender.send(Ok(Message::Batch(rows))).await;
@@ -374,7 +442,11 @@ async fn pump(planned: Planned, sender: mpsc::Sender<Result<Message>>) -> Result
     let mut batches = execute_stream(plan, task).map_err(QueryError::from_datafusion)?;
     while let Some(batch) = batches.next().await {
         let batch = rename(&batch.map_err(QueryError::from_datafusion)?, &schema)?;
-        if batch.num_rows() > 0 && sender.send(Ok(Message::Batch(batch))).await.is_err() {
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        *given = true;
+        if sender.send(Ok(Message::Batch(batch))).await.is_err() {
             // The reader is gone.
             return Err(QueryError::Cancelled);
         }

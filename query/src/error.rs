@@ -53,6 +53,14 @@ pub enum QueryError {
     /// A segment could not be read; the answer would be partial.
     #[error("table data could not be read")]
     Segment(#[source] SegmentError),
+    /// A table that does not show all its rows yet: a smaller number is worse than no answer.
+    #[error("table `{table}` is being recovered and does not show all its rows yet")]
+    Recovering {
+        /// The table.
+        table: String,
+        /// What it waits for, and what helps.
+        hint: String,
+    },
     /// The values met at run time do not allow the asked operation, such as a division by zero.
     #[error("{message}")]
     Runtime {
@@ -75,6 +83,7 @@ impl QueryError {
             Self::Timeout { .. } | Self::Cancelled => ErrorKind::Cancelled,
             Self::Exhausted { .. } => ErrorKind::Exhausted,
             Self::Segment(source) => source.kind(),
+            Self::Recovering { .. } => ErrorKind::Unavailable,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }
@@ -96,6 +105,7 @@ impl QueryError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Invalid { hint, .. } => hint.as_deref(),
+            Self::Recovering { hint, .. } => Some(hint),
             _ => None,
         }
     }

@@ -66,9 +66,9 @@ struct Running {
 }
 
 impl FragmentExec {
-    /// A leaf of so many streams.
-    pub(crate) fn new(fragment: Fragment, view: &TableView, partitions: usize) -> Self {
-        let known = (matches!(fragment.predicate, Predicate::True) && fragment.limit.is_none())
+    /// A leaf of so many streams; `whole` says that no wanted segment of the view was left out.
+    pub(crate) fn new(fragment: Fragment, view: &TableView, whole: bool, partitions: usize) -> Self {
+        let known = (whole && matches!(fragment.predicate, Predicate::True) && fragment.limit.is_none())
             .then(|| usize::try_from(view.rows()).ok())
             .flatten()
             .map(|rows| (rows, view.time_range()));

@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | `engine`, `context`, `stream` | the door; what belongs to one query; its answer as it arrives |
-//! | `sql` | Druid's dialect on DataFusion's parser and planner; functions; INFORMATION_SCHEMA |
+//! | `sql` | Druid's dialect on DataFusion's parser and planner; functions; INFORMATION_SCHEMA and sys |
 //! | `plan` | a scan becomes a fragment: segments pruned, filters pushed down exactly |
 //! | `fragment`, `scan` | the plan's leaf: selections and batches from segments |
 //! | `columns`, `request`, `error` | plain values at the door |
@@ -24,6 +24,7 @@
 //!     clock: Arc::new(SystemClock::new()),
 //!     memory_bytes_max: 64 << 20,
 //!     threads: 2,
+//!     system: None,
 //! })?;
 //! let answer = engine.run(QueryRequest::new("q1", "SELECT 1 + 1 AS two, 'x' AS t")).await?;
 //! assert_eq!(answer.columns()[0].name, "two");
@@ -53,5 +54,6 @@ mod tests;
 pub use columns::{NativeType, OutputColumn, SqlType};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Position, QueryError, Result};
-pub use request::{Parameter, ParameterValue, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
+pub use request::{Missing, Parameter, ParameterValue, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
+pub use sql::system::{DataGapRow, DeadLetterRow, SystemSource};
 pub use stream::ResultStream;

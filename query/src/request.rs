@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use freshet_segment::id::SegmentId;
 use freshet_segment::time::{Timestamp, Zone};
 
 /// One query as a protocol understood it.
@@ -35,11 +36,13 @@ pub struct QueryOptions {
     pub outer_limit: Option<u64>,
     /// Whether filters may be answered by the segments themselves. Off only where both ways are compared.
     pub filter_pushdown: bool,
+    /// Whether an answer may lack what cannot be read now (`allowPartial`); what it lacks is listed.
+    pub allow_partial: bool,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
-        Self { zone: Zone::Utc, timeout: None, outer_limit: None, filter_pushdown: true }
+        Self { zone: Zone::Utc, timeout: None, outer_limit: None, filter_pushdown: true, allow_partial: false }
     }
 }
 
@@ -72,6 +75,20 @@ pub struct ReadingInfo {
     pub produced_max: Option<Timestamp>,
     /// Tables read and the sequence number of each one's view.
     pub tables: Vec<(String, u64)>,
+}
+
+/// What a partial answer lacks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Missing {
+    /// Rows of a table that is being recovered.
+    Rows {
+        /// The table.
+        table: String,
+        /// What it waits for.
+        reason: String,
+    },
+    /// A sealed segment that cannot be read.
+    Segment(SegmentId),
 }
 
 /// A query that is running.

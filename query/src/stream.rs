@@ -1,6 +1,7 @@
 //! An answer as it arrives.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
@@ -10,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 
 use crate::columns::OutputColumn;
+use crate::context::LeftOut;
 use crate::error::{QueryError, Result};
-use crate::request::ReadingInfo;
+use crate::request::{Missing, ReadingInfo};
 use crate::sql::Settings;
 
 /// What a query's task says.
@@ -30,6 +32,7 @@ pub struct ResultStream {
     schema: SchemaRef,
     reading: ReadingInfo,
     settings: Settings,
+    left_out: Arc<LeftOut>,
     messages: Option<mpsc::Receiver<Result<Message>>>,
     _query: DropGuard,
 }
@@ -40,10 +43,11 @@ impl ResultStream {
         schema: SchemaRef,
         reading: ReadingInfo,
         settings: Settings,
+        left_out: Arc<LeftOut>,
         messages: mpsc::Receiver<Result<Message>>,
         query: DropGuard,
     ) -> Self {
-        Self { columns, schema, reading, settings, messages: Some(messages), _query: query }
+        Self { columns, schema, reading, settings, left_out, messages: Some(messages), _query: query }
     }
 
     /// Names and types of the columns; known before the first batch.
@@ -59,6 +63,11 @@ impl ResultStream {
     /// What the query saw.
     pub fn reading_info(&self) -> &ReadingInfo {
         &self.reading
+    }
+
+    /// What the answer lacks, where the query allows that. Complete once the first batch, or the end, has come.
+    pub fn missing(&self) -> Vec<Missing> {
+        self.left_out.all()
     }
 
     /// Context keys of the text's leading SET statements; they win over those of the request.

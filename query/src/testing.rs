@@ -16,7 +16,7 @@ use freshet_segment::time::{Granularity, Timestamp};
 use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, Timeline, Visible, VisibleSegment};
 use futures::TryStreamExt;
 
-use crate::{Engine, EngineOptions, OutputColumn, QueryError, QueryRequest};
+use crate::{Engine, EngineOptions, Missing, OutputColumn, QueryError, QueryRequest};
 
 pub(crate) const NOW: &str = "2015-09-14T00:00:00.000Z";
 
@@ -154,7 +154,8 @@ pub(crate) fn seal(timeline: &Timeline, table: &str, form: Form, folder: &Path) 
 
 pub(crate) fn engine(timeline: Arc<Timeline>) -> Arc<Engine> {
     let clock = Arc::new(ManualClock::new(Timestamp::parse(NOW).expect("a time")));
-    Engine::new(EngineOptions { timeline, clock, memory_bytes_max: 64 << 20, threads: 2 }).expect("an engine")
+    Engine::new(EngineOptions { timeline, clock, memory_bytes_max: 64 << 20, threads: 2, system: None })
+        .expect("an engine")
 }
 
 /// An answer: columns, and rows as text with `|` between cells.
@@ -162,6 +163,7 @@ pub(crate) fn engine(timeline: Arc<Timeline>) -> Arc<Engine> {
 pub(crate) struct Answer {
     pub(crate) columns: Vec<OutputColumn>,
     pub(crate) rows: Vec<String>,
+    pub(crate) missing: Vec<Missing>,
 }
 
 impl Answer {
@@ -175,9 +177,10 @@ pub(crate) fn answer(engine: &Arc<Engine>, request: QueryRequest) -> Result<Answ
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let stream = engine.run(request).await?;
+        let mut stream = engine.run(request).await?;
         let columns = stream.columns().to_vec();
-        let batches: Vec<RecordBatch> = stream.try_collect().await?;
+        let batches: Vec<RecordBatch> = (&mut stream).try_collect().await?;
+        let missing = stream.missing();
         let options = FormatOptions::default().with_null("null");
         let mut rows = Vec::new();
         for batch in &batches {
@@ -188,7 +191,7 @@ pub(crate) fn answer(engine: &Arc<Engine>, request: QueryRequest) -> Result<Answ
                 rows.push(cells.join("|"));
             }
         }
-        Ok(Answer { columns, rows })
+        Ok(Answer { columns, rows, missing })
     })
 }
 

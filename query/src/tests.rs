@@ -1,9 +1,11 @@
 //! The whole walk from a text to its rows, over growing tables.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use freshet_segment::error::ErrorKind;
-use freshet_segment::time::Zone;
+use freshet_segment::clock::ManualClock;
+use freshet_segment::error::{ErrorKind, SegmentError};
+use freshet_segment::time::{Timestamp, Zone};
 use futures::StreamExt;
 
 use crate::testing::{answer, engine, failure, numbers, rows, timeline};
@@ -366,7 +368,12 @@ fn errors_say_where_and_what_was_meant() {
         "Object 'wikki' not found (line [1], column [15])",
         "did you mean \"wiki\"?",
     );
-    check("SELECT * FROM sys.segments", (1, 15, 1, 26), "Object 'segments' not found within 'sys'", "");
+    check(
+        "SELECT * FROM sys.segment",
+        (1, 15, 1, 25),
+        "Object 'segment' not found within 'sys'",
+        "did you mean \"segments\"?",
+    );
     check("SELECT COUTN(*) FROM wiki", (1, 8, 1, 12), "No match found for function COUTN", "did you mean COUNT?");
     check(
         "SELECT page FRM wiki LIMIT",
@@ -441,7 +448,7 @@ fn the_information_schema_is_made_of_ordinary_tables() {
             "SELECT t.TABLE_NAME, COUNT(*) FROM INFORMATION_SCHEMA.TABLES t JOIN INFORMATION_SCHEMA.COLUMNS c \
               ON t.TABLE_NAME = c.TABLE_NAME AND t.TABLE_SCHEMA = c.TABLE_SCHEMA GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
         ),
-        ["COLUMNS|17"]
+        ["segments|19"]
     );
     assert_eq!(
         rows("SELECT SCHEMA_NAME FROM INFORMATION_SCHEMA.SCHEMATA ORDER BY 1"),
@@ -453,6 +460,111 @@ fn the_information_schema_is_made_of_ordinary_tables() {
         ),
         ["SUM|YES", "TIME_FLOOR|NO"]
     );
+}
+
+#[test]
+fn the_system_tables_are_ordinary_tables_that_join() {
+    assert_eq!(
+        rows(
+            "SELECT datasource, partition_num, num_rows, is_published, is_realtime, is_active, size FROM sys.segments \
+             ORDER BY partition_num"
+        ),
+        ["wiki|1|5|0|1|1|0", "wiki|2|3|0|1|1|0"]
+    );
+    assert_eq!(
+        rows(
+            "SELECT t.TABLE_NAME, SUM(s.num_rows) FROM INFORMATION_SCHEMA.TABLES t JOIN sys.segments s \
+             ON t.TABLE_NAME = s.datasource WHERE t.TABLE_SCHEMA = 'druid' GROUP BY 1"
+        ),
+        ["wiki|8"]
+    );
+    // Nobody has handed anything in.
+    assert_eq!(rows("SELECT COUNT(*) FROM sys.data_gaps"), ["0"]);
+    assert_eq!(rows("SELECT COUNT(*) FROM sys.dead_letters"), ["0"]);
+}
+
+/// Hands in one row of each kind.
+#[derive(Debug)]
+struct Handed;
+
+#[async_trait::async_trait]
+impl crate::SystemSource for Handed {
+    async fn data_gaps(&self) -> Result<Vec<crate::DataGapRow>, SegmentError> {
+        Ok(vec![crate::DataGapRow {
+            table: "wiki".to_owned(),
+            stream: "kafka:s:wiki".to_owned(),
+            partition: 3,
+            from: 10,
+            to: 25,
+            reason: "retention".to_owned(),
+            at: Timestamp::from_millis(0),
+        }])
+    }
+
+    fn dead_letters(&self) -> Vec<crate::DeadLetterRow> {
+        vec![crate::DeadLetterRow {
+            table: "wiki".to_owned(),
+            at: Timestamp::from_millis(0),
+            source: "push".to_owned(),
+            position: "row 2".to_owned(),
+            place: None,
+            reason: "no time".to_owned(),
+            hint: Some("send one".to_owned()),
+            row_stored: false,
+            raw: "{}".to_owned(),
+        }]
+    }
+}
+
+#[test]
+fn what_the_server_hands_in_is_in_the_system_tables() {
+    let clock = Arc::new(ManualClock::new(Timestamp::parse(crate::testing::NOW).expect("a time")));
+    let options = crate::EngineOptions {
+        timeline: timeline(),
+        clock,
+        memory_bytes_max: 64 << 20,
+        threads: 2,
+        system: Some(Arc::new(Handed)),
+    };
+    let engine = crate::Engine::new(options).expect("an engine");
+    let rows = |sql: &str| answer(&engine, QueryRequest::new("q", sql)).expect(sql).rows;
+    assert_eq!(
+        rows("SELECT datasource, stream, to_offset - from_offset, reason, found_at FROM sys.data_gaps"),
+        ["wiki|kafka:s:wiki|15|retention|1970-01-01T00:00:00.000Z"]
+    );
+    assert_eq!(
+        rows("SELECT source, position, place, reason, hint, row_stored, raw FROM sys.dead_letters"),
+        ["push|row 2|null|no time|send one|0|{}"]
+    );
+}
+
+#[test]
+fn a_table_that_is_being_recovered_gives_no_answer_or_one_that_says_so() {
+    let timeline = timeline();
+    let waits = "pushed rows are read back from the journal";
+    timeline.table("wiki").expect("there").set_unready(Some(Arc::from(waits)));
+    let engine = engine(Arc::clone(&timeline));
+    let ask = |sql: &str, allow_partial: bool| {
+        let options = QueryOptions { allow_partial, ..QueryOptions::default() };
+        answer(&engine, QueryRequest { options, ..QueryRequest::new("q", sql) })
+    };
+    for sql in ["SELECT COUNT(*) FROM wiki", "SELECT 1 FROM empty WHERE (SELECT COUNT(*) FROM wiki) > 0"] {
+        let error = ask(sql, false).expect_err(sql);
+        assert!(matches!(&error, QueryError::Recovering { table, .. } if table == "wiki"), "{sql}: {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.hint().is_some_and(|hint| hint.contains(waits)), "{error:?}");
+    }
+    assert_eq!(ask("SELECT COUNT(*) FROM empty", false).expect("another table").rows, ["0"]);
+    for partial in
+        [ask("SELECT COUNT(*) FROM wiki", true), ask("SET allowPartial = true; SELECT COUNT(*) FROM wiki", false)]
+    {
+        let partial = partial.expect("what is there");
+        assert_eq!(partial.rows, ["8"]);
+        assert_eq!(partial.missing, [crate::Missing::Rows { table: "wiki".to_owned(), reason: waits.to_owned() }]);
+    }
+    timeline.table("wiki").expect("there").set_unready(None);
+    let whole = ask("SELECT COUNT(*) FROM wiki", true).expect("all of it");
+    assert_eq!((whole.rows, whole.missing), (vec!["8".to_owned()], Vec::new()));
 }
 
 #[test]
@@ -541,8 +653,13 @@ fn memory_is_bounded() {
     let error = answer(
         &{
             let clock = std::sync::Arc::new(freshet_segment::clock::SystemClock::new());
-            let options =
-                crate::EngineOptions { timeline: numbers(300_000), clock, memory_bytes_max: 100_000, threads: 2 };
+            let options = crate::EngineOptions {
+                timeline: numbers(300_000),
+                clock,
+                memory_bytes_max: 100_000,
+                threads: 2,
+                system: None,
+            };
             crate::Engine::new(options).expect("an engine")
         },
         QueryRequest::new("q", "SELECT COUNT(*) FROM numbers a JOIN numbers b ON a.n = b.n"),

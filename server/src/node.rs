@@ -95,6 +95,7 @@ impl Node {
             clock: Arc::clone(&clock),
             memory_bytes_max: bytes(memory.queries),
             threads: config.threads(),
+            system: None,
         })
         .map_err(|error| ServerError::Start { what: "the query engine", reason: error.to_string() })?;
         let deep = DeepStorage::folder(config.data_dir.join("deep"), io.clone())

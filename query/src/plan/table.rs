@@ -1,6 +1,7 @@
 //! A table as DataFusion sees it: the schema of one reading, filters that segments answer exactly, and a scan that
 //! becomes a [`Fragment`].
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -9,11 +10,15 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use freshet_segment::id::SegmentId;
 use freshet_segment::predicate::Predicate;
 use freshet_segment::timeline::TableView;
 
+use crate::context::{LeftOut, QueryContext};
 use crate::fragment::{Fragment, FragmentExec};
+use crate::plan::prune::Pruned;
 use crate::plan::{prune, pushdown};
+use crate::request::Missing;
 
 /// One table of one query.
 #[derive(Debug)]
@@ -73,7 +78,12 @@ impl TableProvider for FreshetTable {
             Some(indexes) => indexes.iter().filter_map(|i| all.get(*i)).cloned().collect(),
             None => all.to_vec(),
         };
-        let pruned = prune::prune(&self.view, &predicate);
+        let mut pruned = prune::prune(&self.view, &predicate);
+        let query = state.config().get_extension::<QueryContext>();
+        let whole = match query.as_ref().and_then(|query| query.partial()) {
+            Some(left_out) => leave_out(&self.view, &mut pruned, &predicate, left_out),
+            None => true,
+        };
         let partitions = state.config().target_partitions().min(pruned.units).max(1);
         let fragment = Fragment {
             table: self.view.name.clone(),
@@ -84,6 +94,24 @@ impl TableProvider for FreshetTable {
             predicate,
             limit,
         };
-        Ok(Arc::new(FragmentExec::new(fragment, &self.view, partitions)))
+        Ok(Arc::new(FragmentExec::new(fragment, &self.view, whole, partitions)))
     }
+}
+
+/// Takes out the segments that cannot be read, where a partial answer will do; says whether none had to go. It opens files,
+/// which blocks: planning has a thread of its own.
+fn leave_out(view: &TableView, pruned: &mut Pruned, predicate: &Predicate, left_out: &LeftOut) -> bool {
+    let bounds = predicate.time_bounds();
+    let wanted: HashSet<&SegmentId> = pruned.segments.iter().collect();
+    let gone: HashSet<SegmentId> = view
+        .segments()
+        .filter(|entry| wanted.contains(&entry.id) && entry.segment.is_sealed())
+        .filter(|entry| left_out.has_segment(&entry.id) || entry.segment.units(bounds).is_err())
+        .map(|entry| entry.id.clone())
+        .collect();
+    for id in &gone {
+        left_out.add(Missing::Segment(id.clone()));
+    }
+    pruned.segments.retain(|id| !gone.contains(id));
+    gone.is_empty()
 }

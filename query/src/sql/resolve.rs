@@ -123,9 +123,10 @@ impl Check<'_> {
         let known: Vec<&str> = match schema {
             system::DEFAULT_SCHEMA => self.scope.tables.iter().map(String::as_str).collect(),
             system::INFORMATION_SCHEMA => system::TABLE_NAMES.to_vec(),
-            "sys" | "lookup" => Vec::new(),
+            system::SYS => system::SYS_NAMES.to_vec(),
+            "lookup" => Vec::new(),
             _ => {
-                let schemas = [system::DEFAULT_SCHEMA, system::INFORMATION_SCHEMA];
+                let schemas = [system::DEFAULT_SCHEMA, system::INFORMATION_SCHEMA, system::SYS];
                 let near = nearest(schema, schemas.into_iter());
                 let error = QueryError::at(format!("Object '{schema}' not found"), position);
                 return ControlFlow::Break(error.with_hint(near.map(|n| format!("did you mean {n}?"))));

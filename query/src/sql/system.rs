@@ -1,4 +1,5 @@
-//! INFORMATION_SCHEMA: tables about tables, built from the query's reading and the function registry when a query asks.
+//! INFORMATION_SCHEMA and sys: tables about tables, built when a query asks from its reading, the function registry, and what the
+//! server hands in.
 //!
 //! They are ordinary tables in memory, so joins, filters and functions work on them as on any other.
 
@@ -12,7 +13,13 @@ use datafusion::common::{DataFusionError, Result as DfResult};
 use freshet_segment::schema::{Column, ColumnRole, ColumnType};
 use freshet_segment::timeline::Reading;
 
+mod sys;
+
+use crate::error::QueryError;
 use crate::plan::table::FreshetTable;
+
+pub use sys::{DataGapRow, DeadLetterRow, SystemSource};
+pub(crate) use sys::{SYS, SYS_NAMES};
 
 /// The one catalog.
 pub(crate) const CATALOG: &str = "druid";
@@ -23,7 +30,7 @@ pub(crate) const INFORMATION_SCHEMA: &str = "INFORMATION_SCHEMA";
 /// Their names.
 pub(crate) const TABLE_NAMES: [&str; 4] = ["COLUMNS", "ROUTINES", "SCHEMATA", "TABLES"];
 /// All schemas, in the order they are listed.
-const SCHEMAS: [&str; 4] = [INFORMATION_SCHEMA, "druid", "lookup", "sys"];
+const SCHEMAS: [&str; 4] = [INFORMATION_SCHEMA, "druid", "lookup", SYS];
 
 /// A function, as ROUTINES lists it.
 #[derive(Debug, Clone)]
@@ -41,13 +48,19 @@ pub(crate) struct Routine {
 pub(crate) struct QueryCatalog {
     reading: Reading,
     routines: Arc<Vec<Routine>>,
+    system: Option<Arc<dyn SystemSource>>,
     pushdown: bool,
 }
 
 impl QueryCatalog {
     /// The tables that `reading` shows.
-    pub(crate) fn list(reading: Reading, routines: Arc<Vec<Routine>>, pushdown: bool) -> Arc<dyn CatalogProviderList> {
-        Arc::new(CatalogList(Arc::new(Self { reading, routines, pushdown })))
+    pub(crate) fn list(
+        reading: Reading,
+        routines: Arc<Vec<Routine>>,
+        system: Option<Arc<dyn SystemSource>>,
+        pushdown: bool,
+    ) -> Arc<dyn CatalogProviderList> {
+        Arc::new(CatalogList(Arc::new(Self { reading, routines, system, pushdown })))
     }
 }
 
@@ -80,6 +93,7 @@ impl CatalogProvider for Catalog {
         match name {
             DEFAULT_SCHEMA => Some(Arc::new(Tables(Arc::clone(&self.0)))),
             INFORMATION_SCHEMA => Some(Arc::new(Information(Arc::clone(&self.0)))),
+            SYS => Some(Arc::new(System(Arc::clone(&self.0)))),
             _ => None,
         }
     }
@@ -121,12 +135,41 @@ impl SchemaProvider for Information {
             "ROUTINES" => routines(&self.0.routines),
             _ => return Ok(None),
         };
-        let batch = rows.batch()?;
-        Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+        Ok(Some(rows.table()?))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         TABLE_NAMES.contains(&name)
+    }
+}
+
+#[derive(Debug)]
+struct System(Arc<QueryCatalog>);
+
+#[async_trait]
+impl SchemaProvider for System {
+    fn table_names(&self) -> Vec<String> {
+        SYS_NAMES.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let source = self.0.system.as_deref();
+        let rows = match name {
+            "segments" => sys::segments(&self.0.reading),
+            "data_gaps" => sys::data_gaps(match source {
+                Some(source) => {
+                    source.data_gaps().await.map_err(|error| QueryError::Segment(error).into_datafusion())?
+                }
+                None => Vec::new(),
+            }),
+            "dead_letters" => sys::dead_letters(source.map(SystemSource::dead_letters).unwrap_or_default()),
+            _ => return Ok(None),
+        };
+        Ok(Some(rows.table()?))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        SYS_NAMES.contains(&name)
     }
 }
 
@@ -186,6 +229,11 @@ impl Rows {
         }
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
     }
+
+    fn table(&self) -> DfResult<Arc<dyn TableProvider>> {
+        let batch = self.batch()?;
+        Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+    }
 }
 
 const SCHEMATA: &[&str] = &[
@@ -218,6 +266,7 @@ fn tables(reading: &Reading) -> Rows {
     };
     let mut cells: Vec<_> = reading.table_names().map(|name| row(DEFAULT_SCHEMA, name.as_str(), "TABLE")).collect();
     cells.extend(TABLE_NAMES.iter().map(|name| row(INFORMATION_SCHEMA, name, "SYSTEM_TABLE")));
+    cells.extend(SYS_NAMES.iter().map(|name| row(SYS, name, "SYSTEM_TABLE")));
     Rows { names: TABLES, longs: &[], cells }
 }
 
@@ -279,16 +328,19 @@ fn columns(reading: &Reading) -> Rows {
             cells.push(column_row(DEFAULT_SCHEMA, view.name.as_str(), index, column));
         }
     }
-    let system: [(&str, &[&str], &[&str]); 4] = [
-        ("COLUMNS", COLUMNS, COLUMNS_LONGS),
-        ("ROUTINES", ROUTINES, &[]),
-        ("SCHEMATA", SCHEMATA, &[]),
-        ("TABLES", TABLES, &[]),
+    let system: [(&str, &str, &[&str], &[&str]); 7] = [
+        (INFORMATION_SCHEMA, "COLUMNS", COLUMNS, COLUMNS_LONGS),
+        (INFORMATION_SCHEMA, "ROUTINES", ROUTINES, &[]),
+        (INFORMATION_SCHEMA, "SCHEMATA", SCHEMATA, &[]),
+        (INFORMATION_SCHEMA, "TABLES", TABLES, &[]),
+        (SYS, "data_gaps", sys::DATA_GAPS, sys::DATA_GAPS_LONGS),
+        (SYS, "dead_letters", sys::DEAD_LETTERS, sys::DEAD_LETTERS_LONGS),
+        (SYS, "segments", sys::SEGMENTS, sys::SEGMENTS_LONGS),
     ];
-    for (table, names, longs) in system {
+    for (schema, table, names, longs) in system {
         for (index, name) in names.iter().enumerate() {
             let column_type = if longs.contains(name) { ColumnType::Long } else { ColumnType::String };
-            cells.push(column_row(INFORMATION_SCHEMA, table, index, &Column::dimension(name, column_type)));
+            cells.push(column_row(schema, table, index, &Column::dimension(name, column_type)));
         }
     }
     Rows { names: COLUMNS, longs: COLUMNS_LONGS, cells }
