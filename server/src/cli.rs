@@ -1,5 +1,6 @@
-//! The command line. Without a subcommand `freshet` is the server; the subcommands talk to a running one over HTTP, so they can do
-//! nothing that any other program could not.
+//! The command line. Without a subcommand `freshet` is the server. `sql`, `push` and `files` talk to a running one over HTTP, so
+//! they can do nothing that any other program could not; `journal` and `catalog` work on the data directory of one that does not
+//! run, under its lock.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -13,13 +14,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Flags, process_environment};
+use crate::data_dir::DataDir;
 use crate::error::ServerError;
 use crate::http;
-use crate::node::{DataDir, NOTICE_MEMORY, Node, ROLES, Runtimes};
+use crate::http::front::Front;
+use crate::node::{Node, ROLES, Runtimes};
 use crate::shutdown::{self, Signals};
+use crate::startup;
 use crate::telemetry;
 
+mod catalog;
 mod client;
+mod journal;
+mod offline;
 
 /// Time the last answers have after everything else has stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -43,6 +50,14 @@ enum Command {
     Sql(client::Sql),
     /// Sends a file of JSON rows to a table of a running server
     Push(client::Push),
+    /// Lists the sealed files of a table of a running server
+    Files(client::Files),
+    /// Looks at the journals of a data directory, or repairs them
+    #[command(subcommand)]
+    Journal(journal::Journal),
+    /// Checks, copies or makes again the catalog of a data directory
+    #[command(subcommand)]
+    Catalog(catalog::Catalog),
     /// Prints the version
     Version,
 }
@@ -61,6 +76,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve(arguments.config, &arguments.flags),
         Some(Command::Sql(sql)) => sql.run(),
         Some(Command::Push(push)) => push.run(),
+        Some(Command::Files(files)) => files.run(),
+        Some(Command::Journal(journal)) => journal.run(),
+        Some(Command::Catalog(catalog)) => catalog.run(),
         Some(Command::Version) => {
             println!("freshet {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -78,23 +96,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn serve(file: Option<PathBuf>, flags: &Flags) -> Result<(), ServerError> {
     let config = Config::load(file.as_deref(), process_environment(), flags)?;
     telemetry::start(&config)?;
-    let _data = DataDir::open(&config.data_dir)?;
+    let data = DataDir::open(&config.data_dir)?;
     let runtimes = Runtimes::start(config.threads())?;
     let compute = runtimes.compute.handle().clone();
-    let served = runtimes.io.block_on(serve_until_signal(config, compute));
+    let served = runtimes.io.block_on(serve_until_signal(config, &data, compute));
     // A query that does not look at its cancellation must not hold the process.
     runtimes.compute.shutdown_timeout(LAST_ANSWERS);
     runtimes.io.shutdown_timeout(LAST_ANSWERS);
     served
 }
 
-async fn serve_until_signal(config: Config, compute: tokio::runtime::Handle) -> Result<(), ServerError> {
+async fn serve_until_signal(
+    config: Config,
+    data: &DataDir,
+    compute: tokio::runtime::Handle,
+) -> Result<(), ServerError> {
     let mut signals = Signals::install()?;
     let listener = listen(config.address()?).await?;
     let address = listener
         .local_addr()
         .map_err(|error| ServerError::Listen { address: config.listen.clone(), reason: error.to_string() })?;
-    let node = Node::new(config, address, tokio::runtime::Handle::current(), compute)?;
     // Small answers must not wait for an acknowledgement of the one before.
     let listener = listener.tap_io(|socket| {
         if let Err(error) = socket.set_nodelay(true) {
@@ -102,9 +123,24 @@ async fn serve_until_signal(config: Config, compute: tokio::runtime::Handle) -> 
         }
     });
     let closed = CancellationToken::new();
-    let server = axum::serve(listener, http::router(&node)).with_graceful_shutdown(closed.clone().cancelled_owned());
+    let front = Front::default();
+    let server = axum::serve(listener, front.router()).with_graceful_shutdown(closed.clone().cancelled_owned());
     let serving = tokio::spawn(server.into_future());
-    greet(&node);
+    let starting = async {
+        let node = Node::open(config, data, address, tokio::runtime::Handle::current(), compute).await?;
+        startup::recover(&node, data).await?;
+        Ok::<_, ServerError>(node)
+    };
+    let node = tokio::select! {
+        started = starting => started?,
+        // Nothing was taken in yet that an end could lose.
+        signal = signals.recv() => {
+            println!("freshet: {signal} while starting");
+            return Ok(());
+        }
+    };
+    front.open(http::router(&node));
+    greet(&node, data);
     if node.config.demo {
         node.demo.start(None, None).await;
     }
@@ -112,7 +148,11 @@ async fn serve_until_signal(config: Config, compute: tokio::runtime::Handle) -> 
     println!("freshet: {signal}, finishing what runs (again to stop at once)");
     tokio::select! {
         () = shutdown::drain(&node, &closed) => {}
-        _ = signals.recv() => return Err(ServerError::Client("stopped at once, running work is lost".to_owned())),
+        _ = signals.recv() => {
+            return Err(ServerError::Client(
+                "stopped at once: running requests are lost, and nothing that was acknowledged".to_owned(),
+            ));
+        }
     }
     if tokio::time::timeout(LAST_ANSWERS, serving).await.is_err() {
         tracing::warn!("some clients did not take their last answer");
@@ -135,8 +175,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     })
 }
 
-/// Three lines: what runs where, whose data, what is lost at a restart.
-fn greet(node: &Node) {
+/// Three lines: what runs where, whose data, where it is kept.
+fn greet(node: &Node, data: &DataDir) {
     let address = node.address;
     println!(
         "freshet {}  {} in one process  page http://{address}/ui/  SQL http://{address}/druid/v2/sql",
@@ -145,10 +185,10 @@ fn greet(node: &Node) {
     );
     println!(
         "data directory {} (locked by this process)  memory {} MiB",
-        node.config.data_dir.display(),
+        data.path().display(),
         node.memory.total >> 20
     );
-    println!("{NOTICE_MEMORY}");
+    println!("deep storage {}  acknowledged rows survive a restart", node.deep_place);
 }
 
 #[cfg(test)]

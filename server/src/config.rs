@@ -11,16 +11,23 @@ use std::time::Duration;
 
 use figment::providers::{Format, Serialized, Toml};
 use figment::{Figment, Provider};
+use freshet_ingest::SealOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ServerError;
 use crate::nearest::{did_you_mean, nearest};
+
+mod place;
+
+pub use place::DeepPlace;
 
 /// Least `memory_bytes_max`: below it not even the buffers of one query fit.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
 const ENVIRONMENT_PREFIX: &str = "FRESHET_";
 const ENVIRONMENT_OF_TESTS: &str = "FRESHET_TEST_";
+/// Not a setting: places at which tests let the process fail, read by the segment crate itself.
+const FAILPOINTS: &str = "FAILPOINTS";
 
 /// All settings of the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +55,22 @@ pub struct Config {
     pub compute_threads: Option<usize>,
     /// How long running work may take to finish after SIGTERM, in milliseconds. Default 10,000.
     pub shutdown_ms_max: u64,
+    /// Where sealed segments are kept: a folder, or `s3://bucket/prefix`. Default: the folder `deep` in the data directory.
+    pub deep_storage: Option<String>,
+    /// Address of an S3 service other than Amazon's, such as `http://127.0.0.1:9000`.
+    pub s3_endpoint: Option<String>,
+    /// Region of the bucket. Default `us-east-1`. Keys come from `AWS_ACCESS_KEY_ID` and its kin.
+    pub s3_region: Option<String>,
+    /// Take an `s3_endpoint` without TLS that is not on this machine. Default false.
+    pub s3_allow_http: bool,
+    /// Rows of one task after which they are sealed. Default 3,000,000.
+    pub seal_rows_max: u64,
+    /// Bytes of memory of one task after which its rows are sealed. Default 536,870,912.
+    pub seal_bytes_max: u64,
+    /// Age of a task's oldest unsealed row after which its rows are sealed, in milliseconds. Default 600,000.
+    pub seal_age_ms_max: u64,
+    /// How long after the end of its interval a segment waits for late rows, in milliseconds. Default 300,000.
+    pub seal_grace_ms: u64,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// Which log lines are written, in the syntax of tracing's `EnvFilter`. Default `info`.
@@ -111,6 +134,38 @@ pub struct Flags {
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_ms_max: Option<u64>,
+    /// Where sealed segments are kept: a folder, or s3://bucket/prefix [default: deep in the data directory]
+    #[arg(long, value_name = "PLACE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deep_storage: Option<String>,
+    /// Address of an S3 service other than Amazon's
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_endpoint: Option<String>,
+    /// Region of the bucket [default: us-east-1]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_region: Option<String>,
+    /// Take an S3 endpoint without TLS that is not on this machine
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub s3_allow_http: bool,
+    /// Rows of one task after which they are sealed [default: 3000000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_rows_max: Option<u64>,
+    /// Memory of one task after which its rows are sealed [default: 536870912]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_bytes_max: Option<u64>,
+    /// Age of a task's oldest unsealed row after which its rows are sealed [default: 600000]
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_age_ms_max: Option<u64>,
+    /// How long after the end of its interval a segment waits for late rows [default: 300000]
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal_grace_ms: Option<u64>,
     /// text or json [default: text]
     #[arg(long, value_name = "FORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +190,14 @@ impl Default for Config {
             query_timeout_ms: 300_000,
             compute_threads: None,
             shutdown_ms_max: 10_000,
+            deep_storage: None,
+            s3_endpoint: None,
+            s3_region: None,
+            s3_allow_http: false,
+            seal_rows_max: 3_000_000,
+            seal_bytes_max: 512 << 20,
+            seal_age_ms_max: 600_000,
+            seal_grace_ms: 300_000,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }
@@ -154,6 +217,14 @@ const KEYS: &[&str] = &[
     "query_timeout_ms",
     "compute_threads",
     "shutdown_ms_max",
+    "deep_storage",
+    "s3_endpoint",
+    "s3_region",
+    "s3_allow_http",
+    "seal_rows_max",
+    "seal_bytes_max",
+    "seal_age_ms_max",
+    "seal_grace_ms",
     "log_format",
     "log",
 ];
@@ -187,8 +258,8 @@ impl Config {
             if name.starts_with(ENVIRONMENT_OF_TESTS) || key == "CONFIG" {
                 continue;
             }
-            // Read where the failpoints are; a build without them refuses it as any name it does not know.
-            if key == "FAILPOINTS" && freshet_segment::failpoint::COMPILED_IN {
+            if key == FAILPOINTS {
+                check_failpoints()?;
                 continue;
             }
             let key = key.to_ascii_lowercase();
@@ -229,6 +300,16 @@ impl Config {
                 return Err(ServerError::Config(format!("{name} is 0, but at least 1 is needed")));
             }
         }
+        self.deep_place()?;
+        for (name, value) in [
+            ("seal_rows_max", self.seal_rows_max),
+            ("seal_bytes_max", self.seal_bytes_max),
+            ("seal_age_ms_max", self.seal_age_ms_max),
+        ] {
+            if value == 0 {
+                return Err(ServerError::Config(format!("{name} is 0, but at least 1 is needed")));
+            }
+        }
         if self.query_timeout_ms == 0 {
             return Err(ServerError::Config(
                 "query_timeout_ms is 0, but every query has a deadline: give a number of milliseconds above 0"
@@ -262,6 +343,17 @@ impl Config {
             )));
         }
         Ok(address)
+    }
+
+    /// When rows are sealed.
+    #[must_use]
+    pub fn seal(&self) -> SealOptions {
+        SealOptions {
+            rows_max: self.seal_rows_max,
+            bytes_max: usize::try_from(self.seal_bytes_max).unwrap_or(usize::MAX),
+            age_max: Duration::from_millis(self.seal_age_ms_max),
+            grace: Duration::from_millis(self.seal_grace_ms),
+        }
     }
 
     /// Bytes each part may take.
@@ -338,6 +430,16 @@ fn parse_variable(value: &str) -> figment::value::Value {
         "false" => false.into(),
         text => text.into(),
     }
+}
+
+/// A build that has no failpoints must not look as if it obeyed them.
+fn check_failpoints() -> Result<(), ServerError> {
+    if freshet_segment::failpoint::COMPILED_IN {
+        return Ok(());
+    }
+    Err(ServerError::Config(format!(
+        "{ENVIRONMENT_PREFIX}{FAILPOINTS} is set, but this build has no failpoints: unset it, or build with --features failpoints"
+    )))
 }
 
 fn check_file_keys(path: &Path, text: &str) -> Result<(), ServerError> {

@@ -1,5 +1,6 @@
 //! The demo stream: events of [`events`], pushed through the public HTTP API, so that a demo shows nothing that a user could not
-//! do. A quarter of an hour of history comes first, with live events in between its batches so that the page moves at once.
+//! do. A quarter of an hour of history comes first, with live events in between its batches so that the page moves at once. A table
+//! that has rows already goes on after its newest one: a restart adds what it missed of that quarter of an hour, and nothing twice.
 //!
 //! One task sends; state and wishes meet in a mutex that is held for a few lines. When the server answers slower than events are
 //! made, the stream falls behind by at most `BEHIND_MS_MAX` and leaves out the rest, rather than piling up.
@@ -152,7 +153,9 @@ impl Sender {
         };
         let started = self.clock.now().as_millis();
         let seed = self.shared.lock().seed;
-        let mut past = Events::new(seed, started - HISTORY_MS);
+        let newest = self.newest(&client).await;
+        let begin = newest.map_or(started - HISTORY_MS, |at| (at + 1).clamp(started - HISTORY_MS, started));
+        let mut past = Events::new(seed, begin);
         // Streams of their own, so that the past is the same whenever live events come in between.
         let mut live = Events::new(seed.wrapping_add(LIVE_SEED), started);
         let mut next_tick = Instant::now();
@@ -178,6 +181,30 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Time of the newest row that is there, as anyone would ask for it; waits for a table that is being recovered.
+    async fn newest(&self, client: &reqwest::Client) -> Option<i64> {
+        let url = format!("http://{}/druid/v2/sql", self.address);
+        let query = format!("SELECT TIMESTAMP_TO_MILLIS(MAX(__time)) FROM \"{TABLE}\"");
+        let body = serde_json::json!({"query": query, "resultFormat": "array"}).to_string();
+        while !self.stop.is_cancelled() {
+            let request = client.post(&url).header("content-type", "application/json").body(body.clone());
+            match request.send().await {
+                Ok(response) if response.status().is_success() => {
+                    let rows: Vec<Vec<Option<i64>>> = response.json().await.unwrap_or_default();
+                    return rows.into_iter().flatten().next().flatten();
+                }
+                // No such table.
+                Ok(response) if response.status().is_client_error() && response.status().as_u16() != 429 => {
+                    return None;
+                }
+                Ok(response) => self.failed(format!("the server asks to wait: {}", response.status())),
+                Err(error) => self.failed(format!("a question did not arrive: {error}")),
+            }
+            self.pause().await;
+        }
+        None
     }
 
     /// Makes and sends the next batch, and says how many events it had.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use freshet_segment::error::ErrorKind;
+use freshet_segment::error::{ErrorKind, SegmentError};
 
 /// A failure of the process as a whole, or of a subcommand.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,15 @@ pub enum ServerError {
     /// A request of a subcommand that the server refused, or that did not reach it.
     #[error("{0}")]
     Client(String),
+    /// The catalog, deep storage or a journal that cannot be used.
+    #[error("{what}")]
+    Storage {
+        /// Which, and what was done with it.
+        what: &'static str,
+        /// What is wrong.
+        #[source]
+        source: SegmentError,
+    },
     /// A part that could not be started.
     #[error("{what}: {reason}")]
     Start {
@@ -59,6 +68,7 @@ impl ServerError {
             Self::Config(_) | Self::Client(_) => ErrorKind::Invalid,
             Self::Path { .. } | Self::Listen { .. } => ErrorKind::Unavailable,
             Self::Locked { .. } => ErrorKind::Conflict,
+            Self::Storage { source, .. } => source.kind(),
             Self::Start { .. } => ErrorKind::Internal,
         }
     }

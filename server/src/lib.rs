@@ -7,11 +7,13 @@
 //! |---|---|
 //! | [`cli`] | the command line: the server itself, and the subcommands that talk to one |
 //! | [`config`] | one typed tree in layers |
-//! | [`node`], [`shutdown`] | the parts of one process, its two runtimes, the data directory; the order of stopping |
+//! | [`data_dir`], [`storage`] | the folder, its lock and its name; catalog and deep storage |
+//! | [`node`], [`startup`], [`shutdown`] | the parts of one process, its two runtimes; the order of starting and of stopping |
 //! | [`queries`] | from a door to the engine and back through a bounded channel |
 //! | [`http`] | routes, guards, one module for each resource, result formats, live subscriptions, the page |
 //! | [`druid`] | Druid's JSON specs |
 //! | [`demo`] | the seeded demo stream |
+//! | [`system`] | what `sys` tells |
 //! | [`telemetry`] | logs and metrics |
 //!
 //! An address that other machines can reach is refused before anything starts:
@@ -25,6 +27,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod data_dir;
 pub mod demo;
 pub mod druid;
 pub mod error;
@@ -33,4 +36,7 @@ pub mod nearest;
 pub mod node;
 pub mod queries;
 pub mod shutdown;
+pub mod startup;
+pub mod storage;
+pub mod system;
 pub mod telemetry;

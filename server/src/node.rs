@@ -4,40 +4,38 @@
 //! for a second must not delay a health check. Planning recurses, so compute threads have a large stack. A [`Node`] is what every
 //! handler gets; it owns nothing that a part owns itself.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use freshet_dashboards::assets::Folder;
-use freshet_ingest::{Ingest, IngestOptions, SealOptions, Storage};
-use freshet_query::{Engine, EngineOptions};
-use freshet_segment::catalog::{Catalog, MemoryCatalog};
+use freshet_ingest::{Ingest, IngestOptions, Storage};
+use freshet_query::{Engine, EngineOptions, SystemSource};
+use freshet_segment::catalog::{Catalog, SqliteCatalog, SupervisorRow};
 use freshet_segment::clock::{Clock, SystemClock};
 use freshet_segment::deep_storage::DeepStorage;
 use freshet_segment::disk::Disk;
 use freshet_segment::timeline::Timeline;
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, MemoryShares};
+use crate::config::{Config, DeepPlace, MemoryShares};
+use crate::data_dir::DataDir;
 use crate::demo::Demo;
 use crate::error::ServerError;
 use crate::http::live::Hub;
 use crate::http::tables::Marks;
 use crate::queries::Places;
+use crate::storage;
+use crate::system::System;
 use crate::telemetry::Telemetry;
 
 /// Threads that serve sockets.
 const IO_THREADS: usize = 2;
 /// Planning and type checks recurse with the depth of a query; running out of stack cannot be caught.
 const COMPUTE_STACK_BYTES: usize = 16 << 20;
-/// What every answer to "what is lost at a restart?" says.
-pub const NOTICE_MEMORY: &str = "Rows live in memory only: a restart empties every table. Kafka tables fill again when their \
-                                 spec is posted again; pushed rows are gone.";
-
 /// The roles of this process.
 pub const ROLES: [&str; 4] = ["broker", "historical", "ingester", "coordinator"];
 
@@ -53,8 +51,16 @@ pub struct Node {
     pub clock: Arc<dyn Clock>,
     /// What is visible.
     pub timeline: Arc<Timeline>,
-    /// What is known of tables and supervisors.
+    /// What is official: tables, supervisors, sealed segments.
     pub catalog: Arc<dyn Catalog>,
+    /// The catalog's file, for the end.
+    pub catalog_file: Arc<SqliteCatalog>,
+    /// Files of sealed segments.
+    pub deep: Arc<DeepStorage>,
+    /// Where these files are.
+    pub deep_place: DeepPlace,
+    /// Supervisors that the catalog keeps and that could not be started again, by id.
+    pub stranded: Mutex<BTreeMap<String, Stranded>>,
     /// Answers SQL.
     pub engine: Arc<Engine>,
     /// Takes rows.
@@ -79,43 +85,64 @@ pub struct Node {
     pub work: TaskTracker,
 }
 
+/// A supervisor that was not started again, and why. It stays in the catalog until it is terminated or posted anew.
+#[derive(Debug, Clone)]
+pub struct Stranded {
+    /// What the catalog keeps of it.
+    pub row: SupervisorRow,
+    /// Why it does not run.
+    pub reason: String,
+}
+
 impl Node {
-    /// Puts the parts together. `address` is that of the bound listener.
+    /// Opens catalog and deep storage, and puts the parts together. `address` is that of the bound listener. Nothing is
+    /// recovered yet: see [`crate::startup`].
     ///
     /// # Errors
     /// When a part does not start.
-    pub fn new(config: Config, address: SocketAddr, io: Handle, compute: Handle) -> Result<Arc<Self>, ServerError> {
+    pub async fn open(
+        config: Config,
+        data: &DataDir,
+        address: SocketAddr,
+        io: Handle,
+        compute: Handle,
+    ) -> Result<Arc<Self>, ServerError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let timeline = Arc::new(Timeline::new());
-        let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new());
+        let catalog_file = storage::open_catalog(data, &clock).await?;
+        let catalog: Arc<dyn Catalog> = Arc::<SqliteCatalog>::clone(&catalog_file);
+        let deep_place = config.deep_place()?;
+        let deep = storage::open_deep(&deep_place, io.clone())?;
         let memory = config.memory();
         let bytes = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
-        let engine = Engine::new(EngineOptions {
-            timeline: Arc::clone(&timeline),
-            clock: Arc::clone(&clock),
-            memory_bytes_max: bytes(memory.queries),
-            threads: config.threads(),
-            system: None,
-        })
-        .map_err(|error| ServerError::Start { what: "the query engine", reason: error.to_string() })?;
-        let deep = DeepStorage::folder(config.data_dir.join("deep"), io.clone())
-            .map_err(|error| ServerError::Start { what: "deep storage", reason: error.to_string() })?;
-        let storage = Storage {
-            deep,
-            disk: Disk::Real,
-            folder: config.data_dir.clone(),
-            node_id: uuid::Uuid::new_v4().to_string(),
-        };
         let ingest = Ingest::new(IngestOptions {
-            storage,
-            seal: SealOptions::default(),
             catalog: Arc::clone(&catalog),
             timeline: Arc::clone(&timeline),
             clock: Arc::clone(&clock),
             runtime: io,
             memory_bytes_max: bytes(memory.unsealed),
+            storage: Storage {
+                deep: Arc::clone(&deep),
+                disk: Disk::Real,
+                folder: data.path().to_owned(),
+                node_id: data.node_id().to_owned(),
+            },
+            seal: config.seal(),
             limits: freshet_ingest::Limits::default(),
         });
+        let system: Arc<dyn SystemSource> = Arc::new(System {
+            catalog: Arc::clone(&catalog),
+            timeline: Arc::clone(&timeline),
+            ingest: Arc::clone(&ingest),
+        });
+        let engine = Engine::new(EngineOptions {
+            timeline: Arc::clone(&timeline),
+            clock: Arc::clone(&clock),
+            memory_bytes_max: bytes(memory.queries),
+            threads: config.threads(),
+            system: Some(system),
+        })
+        .map_err(|error| ServerError::Start { what: "the query engine", reason: error.to_string() })?;
         let ui = config.ui_dir.as_ref().map(Folder::open).transpose().map_err(|source| ServerError::Path {
             what: "cannot serve the page from",
             path: config.ui_dir.clone().unwrap_or_default(),
@@ -135,6 +162,10 @@ impl Node {
             clock,
             timeline,
             catalog,
+            catalog_file,
+            deep,
+            deep_place,
+            stranded: Mutex::default(),
             engine,
             ingest,
             compute,
@@ -173,81 +204,5 @@ impl Runtimes {
             .build()
             .map_err(failed("the compute threads"))?;
         Ok(Self { io, compute })
-    }
-}
-
-/// The data directory, held for the life of the process: two processes in one folder would destroy each other's files.
-#[derive(Debug)]
-pub struct DataDir {
-    // The lock ends with the file's handle.
-    _lock: File,
-}
-
-impl DataDir {
-    /// Makes the folder where it is missing, and takes its lock.
-    ///
-    /// # Errors
-    /// [`ServerError::Locked`] when another process has it; [`ServerError::Path`] when it cannot be made or written.
-    pub fn open(path: &Path) -> Result<Self, ServerError> {
-        let failed = |what| {
-            let path = path.to_owned();
-            move |source| ServerError::Path { what, path, source }
-        };
-        std::fs::create_dir_all(path).map_err(failed("cannot make the data directory"))?;
-        let mut lock = File::options()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(path.join("freshet.lock"))
-            .map_err(failed("cannot write into the data directory"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only for the message: who holds it may not be readable.
-                let _unknown = lock.read_to_string(&mut holder);
-                let holder = holder.trim();
-                let by = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-                return Err(ServerError::Locked { path: path.to_owned(), by });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed("cannot lock the data directory")(source)),
-        }
-        let written = lock
-            .set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .and_then(|()| lock.flush());
-        written.map_err(failed("cannot write into the data directory"))?;
-        Ok(Self { _lock: lock })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_data_directory_has_one_owner() {
-        let path = std::env::temp_dir().join(format!("freshet-lock-{}", uuid::Uuid::new_v4()));
-        let first = DataDir::open(&path).unwrap();
-        let error = DataDir::open(&path).unwrap_err();
-        assert!(matches!(error, ServerError::Locked { .. }));
-        let text = error.to_string();
-        assert!(text.contains(&format!("(process {})", std::process::id())) && text.contains("--data-dir"), "{text}");
-        drop(first);
-        let again = DataDir::open(&path);
-        assert!(again.is_ok(), "{again:?}");
-        drop(again);
-        std::fs::remove_dir_all(&path).unwrap();
-    }
-
-    #[test]
-    fn a_data_directory_that_is_a_file_is_refused_by_name() {
-        let path = std::env::temp_dir().join(format!("freshet-file-{}", uuid::Uuid::new_v4()));
-        std::fs::write(&path, "x").unwrap();
-        let error = DataDir::open(&path).unwrap_err();
-        assert!(error.chain().contains(&*path.to_string_lossy()), "{}", error.chain());
-        std::fs::remove_file(&path).unwrap();
     }
 }

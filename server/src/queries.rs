@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use freshet_query::error::QueryError;
-use freshet_query::{OutputColumn, ResultStream};
+use freshet_query::{Missing, OutputColumn, ResultStream};
 use freshet_query::{QueryRequest, ReadingInfo};
 use futures::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -88,6 +88,7 @@ enum Chunk {
 struct Head {
     columns: Vec<OutputColumn>,
     info: ReadingInfo,
+    missing: Vec<Missing>,
 }
 
 /// A running query: what it gives, and its encoded rows as they come. Dropping it stops the query.
@@ -96,6 +97,8 @@ pub struct Answer {
     pub columns: Vec<OutputColumn>,
     /// What was read.
     pub info: ReadingInfo,
+    /// What it lacks, where the query allows that.
+    pub missing: Vec<Missing>,
     chunks: mpsc::Receiver<Chunk>,
 }
 
@@ -169,7 +172,7 @@ pub async fn open(node: &Arc<Node>, request: QueryRequest, shape: Shape) -> Resu
     };
     node.work.spawn_on(task, &node.compute);
     match head.await {
-        Ok(Ok(Head { columns, info })) => Ok(Answer { columns, info, chunks }),
+        Ok(Ok(Head { columns, info, missing })) => Ok(Answer { columns, info, missing, chunks }),
         Ok(Err(error)) => Err(Problem::from(error)),
         Err(_) => Err(died()),
     }
@@ -202,6 +205,8 @@ async fn drive(
     };
     let columns = stream.columns().to_vec();
     let info = stream.reading_info().clone();
+    // Complete, because the first batch is there.
+    let missing = stream.missing();
     let mut encoder = match Encoder::new(shape, &columns, &info) {
         Ok(encoder) => encoder,
         Err(error) => {
@@ -209,7 +214,7 @@ async fn drive(
             return Outcome::Failed;
         }
     };
-    if head.send(Ok(Head { columns, info })).is_err() {
+    if head.send(Ok(Head { columns, info, missing })).is_err() {
         return Outcome::Failed;
     }
     let mut next = first;

@@ -1,5 +1,5 @@
 //! The order of stopping, against the walk of an event: refuse new work, stop the demo stream, let running work finish, stop
-//! sources, close the listener.
+//! sources, publish what they have read, close the catalog and the listener.
 //!
 //! SIGTERM and SIGINT begin it; a second one ends the process at once. While it runs the listener stays open, so that clients get
 //! 503 and not a refused connection. Running work has `shutdown_ms_max`; after that queries are cancelled.
@@ -60,5 +60,8 @@ pub async fn drain(node: &Arc<Node>, closed: &CancellationToken) {
         }
     }
     node.ingest.shutdown(deadline).await;
+    if tokio::time::timeout(LAST_MOMENT, node.catalog_file.close()).await.is_err() {
+        tracing::warn!("the catalog is still in use; the next start reads its log");
+    }
     closed.cancel();
 }

@@ -7,6 +7,7 @@
 
 mod crash;
 mod druid_http;
+mod durable;
 mod faults;
 mod files;
 mod kafka;

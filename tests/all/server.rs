@@ -146,15 +146,27 @@ fn version_help_and_start_say_what_there_is() {
     assert!(version.status.success());
     assert!(String::from_utf8_lossy(&version.stdout).contains("0.1.0"));
     let help = String::from_utf8_lossy(&run(&["--help"], &[]).stdout).into_owned();
-    for word in ["--data-dir", "--listen", "--config", "--demo", "--seed", "sql", "push"] {
+    for word in [
+        "--data-dir",
+        "--listen",
+        "--config",
+        "--demo",
+        "--seed",
+        "--deep-storage",
+        "sql",
+        "push",
+        "files",
+        "journal",
+        "catalog",
+    ] {
         assert!(help.contains(word), "{word} in {help}");
     }
     let server = Server::start(&[]);
     // It answers before it has said all of it.
     wait::until("the lines at the start", || {
         let log = server.log();
-        let told = log.contains(&server.address()) && log.contains("in memory only");
-        if told { Ok(()) } else { Err(format!("where it listens, and that rows live in memory only, in: {log}")) }
+        let told = log.contains(&server.address()) && log.contains("survive a restart");
+        if told { Ok(()) } else { Err(format!("where it listens, and what survives, in: {log}")) }
     });
 }
 
@@ -329,8 +341,7 @@ fn health_and_capabilities() {
     let capabilities = server.get("/api/v1/capabilities").expect(200);
     assert_eq!(capabilities["product"], "freshet");
     assert_eq!(capabilities["listen"], json!(server.address()));
-    assert_eq!(capabilities["durable"], false);
-    assert!(capabilities["notices"].to_string().contains("memory"), "says what a restart loses: {capabilities}");
+    assert_eq!((&capabilities["durable"], &capabilities["notices"]), (&json!(true), &json!([])));
     for feature in ["demo", "push", "kafka", "live"] {
         assert_eq!(capabilities["features"][feature], true, "{feature}");
     }

@@ -1,4 +1,4 @@
-//! `freshet sql` and `freshet push`: small clients of the HTTP API.
+//! `freshet sql`, `freshet push` and `freshet files`: small clients of the HTTP API.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -64,6 +64,28 @@ pub(super) struct Push {
     /// Store the other rows when some cannot be read
     #[arg(long)]
     skip_bad_rows: bool,
+}
+
+/// Arguments of `freshet files`.
+#[derive(Debug, Args)]
+pub(super) struct Files {
+    /// The table
+    table: String,
+    #[command(flatten)]
+    server: Server,
+    /// How files are printed: their paths, one a line; a table; or the server's answer
+    #[arg(long, value_enum, default_value = "paths")]
+    format: List,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum List {
+    /// One path or URL a line
+    Paths,
+    /// Aligned columns
+    Table,
+    /// The server's answer
+    Json,
 }
 
 impl Server {
@@ -180,6 +202,33 @@ fn write_table(rows: &[Vec<Value>], out: &mut impl Write) -> std::io::Result<()>
     }
     let noun = if data.len() == 1 { "row" } else { "rows" };
     writeln!(out, "({} {noun})", data.len())
+}
+
+impl Files {
+    pub(super) fn run(&self) -> Result<(), ServerError> {
+        let table = percent_encoding::utf8_percent_encode(&self.table, percent_encoding::NON_ALPHANUMERIC);
+        let url = self.server.path(&format!("/api/v1/tables/{table}/files"));
+        let sent = Server::client()?.get(url).send();
+        let text = accepted(sent.map_err(|error| self.server.unreachable(&error))?)?.text();
+        let cut = |error: &dyn std::fmt::Display| ServerError::Client(format!("the answer cannot be read: {error}"));
+        let text = text.map_err(|error| cut(&error))?;
+        let answer: Value = serde_json::from_str(&text).map_err(|error| cut(&error))?;
+        let files = answer["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let written = match self.format {
+            List::Json => writeln!(out, "{text}"),
+            List::Paths => {
+                files.iter().try_for_each(|file| writeln!(out, "{}", file["path"].as_str().unwrap_or_default()))
+            }
+            List::Table => {
+                let names = ["segment", "rows", "bytes", "path"];
+                let header = names.iter().map(|name| json!(name)).collect();
+                let rows = files.iter().map(|file| names.iter().map(|name| file[*name].clone()).collect());
+                write_table(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &mut out)
+            }
+        };
+        written.and_then(|()| out.flush()).map_err(|error| cut(&error))
+    }
 }
 
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_ingest::spec::{
-    DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, SourceSpec, SupervisorSpec,
-    TimeFormat, TimeSpec, TuningSpec, check_property,
+    DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, OnDataLoss, SourceSpec,
+    SupervisorSpec, TimeFormat, TimeSpec, TuningSpec, check_property,
 };
 use freshet_segment::schema::ColumnType;
 use freshet_segment::time::{Granularity, Period, Timestamp};
@@ -298,6 +298,7 @@ fn io_config(io: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<(Kafka
     if let Some(millis) = io.number("pollTimeout", 1..=60_000)? {
         kafka.poll_timeout = Duration::from_millis(millis);
     }
+    kafka.on_data_loss = on_data_loss(io)?;
     if let Some(replicas) = io.number("replicas", 1..=64)?
         && replicas > 1
     {
@@ -320,6 +321,20 @@ fn io_config(io: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<(Kafka
         without_effect,
     );
     Ok((kafka, decoder))
+}
+
+/// Ours: what happens when the topic no longer holds the records that come next.
+fn on_data_loss(io: &Reader<'_>) -> Result<OnDataLoss, Problem> {
+    match io.text("onDataLoss")? {
+        None | Some("stop") => Ok(OnDataLoss::Stop),
+        Some("skip") => Ok(OnDataLoss::Skip),
+        Some(other) => Err(Problem::invalid(format!(
+            "onDataLoss is \"{other}\", but \"stop\" or \"skip\" is needed{}",
+            did_you_mean(other, ["stop", "skip"])
+        ))
+        .at(io.at("onDataLoss"))
+        .hint("stop waits for you; skip notes the lost range in sys.data_gaps and goes on")),
+    }
 }
 
 fn input_format(io: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<DecoderSpec, Problem> {
@@ -407,8 +422,10 @@ fn tuning_config(tuning: Reader<'_>, without_effect: &mut Vec<String>) -> Result
             .number("maxRowsPerSegment", 1..=u64::from(u32::MAX))?
             .and_then(|rows| u32::try_from(rows).ok()),
     };
-    tuning
-        .not_yet("resetOffsetAutomatically", "leave it out: a lost range is reported, and never skipped in silence")?;
+    tuning.not_yet(
+        "resetOffsetAutomatically",
+        "leave it out: a lost range is never skipped in silence; ioConfig.onDataLoss \"skip\" notes it and goes on",
+    )?;
     tuning.without_effect(
         &[
             "maxRowsInMemory",

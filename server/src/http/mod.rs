@@ -19,8 +19,12 @@ pub mod body;
 pub mod cells;
 pub mod demo;
 pub mod encode;
+pub mod files;
+pub mod front;
 pub mod guard;
 pub mod live;
+pub mod partial;
+pub mod publish;
 pub mod push;
 pub mod reply;
 pub mod sql;
@@ -65,6 +69,7 @@ fn druid() -> Routes {
         .route(one, get(supervisors::spec))
         .route(&act("status"), get(supervisors::status))
         .route(&act("health"), get(supervisors::health))
+        .route(&act("reset"), post(supervisors::reset))
         .route(&act("suspend"), post(supervisors::suspend))
         .route(&act("resume"), post(supervisors::resume))
         .route(&act("terminate"), post(supervisors::terminate))
@@ -91,6 +96,8 @@ fn own() -> Routes {
         .route("/api/v1/tables/{table}", get(tables::one).delete(tables::drop))
         .route("/api/v1/tables/{table}/columns", get(tables::columns))
         .route("/api/v1/tables/{table}/dead-letters", get(tables::dead_letters))
+        .route("/api/v1/tables/{table}/files", get(files::files))
+        .route("/api/v1/tables/{table}/publish", post(publish::publish))
         .route("/api/v1/push/{table}", post(push::push))
         .route("/api/v1/demo", get(demo::state).post(demo::start).delete(demo::stop))
         .route("/api/v1/live", any(live::socket))

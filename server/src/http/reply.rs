@@ -254,15 +254,41 @@ fn of_kind(kind: ErrorKind, message: String) -> Problem {
     }
 }
 
+/// What people are told of a failure below: never a path or another service's words (those go to the log).
+fn told(error: &SegmentError) -> String {
+    let text = match error {
+        SegmentError::Unreadable { segment, kind: ErrorKind::Corrupt, .. } => {
+            format!("segment {segment} cannot be read: its files are damaged")
+        }
+        SegmentError::Unreadable { segment, .. } => {
+            format!("segment {segment} cannot be read: its files cannot be reached")
+        }
+        SegmentError::Corrupt { .. } => "stored data is damaged; the log says where".to_owned(),
+        SegmentError::Io { .. } if error.kind() == ErrorKind::Exhausted => "the disk is full".to_owned(),
+        SegmentError::Io { .. } => "a file call failed; the log says which".to_owned(),
+        SegmentError::Unavailable { what, .. } => format!("{what} is away; the log says why"),
+        other => return chain(other),
+    };
+    tracing::warn!(error = chain(error), "a request failed");
+    text
+}
+
 impl From<SegmentError> for Problem {
     fn from(error: SegmentError) -> Self {
-        of_kind(error.kind(), chain(&error))
+        of_kind(error.kind(), told(&error))
     }
 }
 
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
-        let mut problem = of_kind(error.kind(), chain(&error));
+        let message = match &error {
+            IngestError::Segment(inner) => told(inner),
+            other => chain(other),
+        };
+        let mut problem = of_kind(error.kind(), message);
+        if let IngestError::KeyReused { .. } = &error {
+            problem.status = StatusCode::UNPROCESSABLE_ENTITY;
+        }
         problem.at = error.at();
         problem.hint = error.hint();
         if let Some(after) = error.retry_after() {
@@ -289,7 +315,10 @@ impl From<IngestError> for Problem {
 impl From<QueryError> for Problem {
     /// Contract 1.7. Runtime failures keep Druid's old fields, which clients match on.
     fn from(error: QueryError) -> Self {
-        let message = chain(&error);
+        let message = match &error {
+            QueryError::Segment(inner) => told(inner),
+            other => chain(other),
+        };
         let legacy = |mut problem: Problem, error: &'static str, class: &'static str, category| {
             problem.error = Cow::Borrowed(error);
             problem.code = "legacyQueryException";
@@ -323,6 +352,14 @@ impl From<QueryError> for Problem {
             ErrorKind::Invalid | ErrorKind::NotFound => Self::invalid(message),
             kind => of_kind(kind, message),
         };
+        match &error {
+            QueryError::Recovering { .. } => problem.code = "RECOVERING",
+            QueryError::Segment(SegmentError::Unreadable { .. }) => {
+                problem.code = "SEGMENT_UNREADABLE";
+                problem.hint = Some("set allowPartial to true for an answer without it, which is marked so".to_owned());
+            }
+            _ => {}
+        }
         if let Some((line, column, end_line, end_column)) = error.position() {
             problem.at = Some(format!("{line}:{column}"));
             problem.context.insert("sourceType".to_owned(), json!("sql"));
@@ -330,7 +367,9 @@ impl From<QueryError> for Problem {
                 problem.context.insert(key.to_owned(), json!(value.to_string()));
             }
         }
-        problem.hint = error.hint().map(ToOwned::to_owned);
+        if let Some(hint) = error.hint() {
+            problem.hint = Some(hint.to_owned());
+        }
         problem
     }
 }
@@ -377,6 +416,36 @@ mod tests {
         assert_eq!((problem.status.as_u16(), problem.retry()), (503, true));
         let response = problem.into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+    }
+
+    #[test]
+    fn a_table_that_is_recovered_asks_to_come_again() {
+        let hint = "pushed rows are read back from the journal".to_owned();
+        let problem = Problem::from(QueryError::Recovering { table: "t".to_owned(), hint: hint.clone() });
+        assert_eq!((problem.status.as_u16(), problem.code, problem.hint.as_deref()), (503, "RECOVERING", Some(&*hint)));
+        assert!(problem.message.contains("`t`"), "{}", problem.message);
+        assert!(problem.into_response().headers().contains_key(header::RETRY_AFTER));
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_is_named_without_paths() {
+        for (kind, status) in [(ErrorKind::Unavailable, 503), (ErrorKind::Corrupt, 500)] {
+            let reason = "opening `/srv/deep/t/x.parquet`: No such file".to_owned();
+            let error = SegmentError::Unreadable { segment: "t_1_2_3_4".to_owned(), kind, reason };
+            let problem = Problem::from(QueryError::Segment(error));
+            assert_eq!((problem.status.as_u16(), problem.code), (status, "SEGMENT_UNREADABLE"));
+            let body = problem.body("r").to_string();
+            assert!(body.contains("segment t_1_2_3_4") && body.contains("allowPartial"), "{body}");
+            assert!(!body.contains("parquet") && !body.contains("No such file"), "{body}");
+        }
+    }
+
+    #[test]
+    fn keys_used_twice_are_told_apart() {
+        let reused = Problem::from(IngestError::KeyReused { key: "k".to_owned() });
+        assert_eq!((reused.status.as_u16(), reused.retry_after_s), (422, None));
+        let running = Problem::from(IngestError::KeyRunning { key: "k".to_owned() });
+        assert_eq!((running.status.as_u16(), running.retry_after_s), (409, Some(1)));
     }
 
     #[test]

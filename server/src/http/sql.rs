@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use super::body;
 use super::encode::{Format, Shape};
 use super::guard::RequestId;
+use super::partial;
 use super::reply::Problem;
 use crate::nearest::did_you_mean;
 use crate::node::Node;
@@ -74,6 +75,7 @@ async fn answer(node: &Arc<Node>, request: Request, query_id: &mut String) -> Re
     let header = shape.header;
     let format = shape.format;
     let answer = queries::open(node, query, shape).await?;
+    let missing = answer.missing.clone();
     let pieces = answer.into_stream().map(|piece| {
         piece.map_err(|problem| {
             tracing::info!(reason = problem.message, "an answer was cut short");
@@ -86,6 +88,7 @@ async fn answer(node: &Arc<Node>, request: Request, query_id: &mut String) -> Re
     if header {
         headers.insert(HEADER_INCLUDED, HeaderValue::from_static("yes"));
     }
+    partial::mark(headers, &missing);
     Ok(response)
 }
 
@@ -164,12 +167,8 @@ fn understand(body: SqlBody, query_id: &mut String, timeout: Duration) -> Result
     };
     // 0 means no limit to Druid's console.
     let outer_limit = unsigned(&context, "sqlOuterLimit")?.filter(|limit| *limit > 0);
-    let stringify_arrays = match context.get("sqlStringifyArrays") {
-        None | Some(Value::Null) => true,
-        Some(Value::Bool(value)) => *value,
-        Some(Value::String(text)) if text == "true" || text == "false" => text == "true",
-        Some(other) => return Err(bad_context("sqlStringifyArrays", other, "true or false")),
-    };
+    let stringify_arrays = flag(&context, "sqlStringifyArrays", true)?;
+    let allow_partial = flag(&context, "allowPartial", false)?;
     let parameters = body
         .parameters
         .unwrap_or_default()
@@ -182,7 +181,7 @@ fn understand(body: SqlBody, query_id: &mut String, timeout: Duration) -> Result
                 .hint("send {\"type\": \"VARCHAR\", \"value\": null} for a null")),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let options = QueryOptions { zone, timeout, outer_limit, ..QueryOptions::default() };
+    let options = QueryOptions { zone, timeout, outer_limit, allow_partial, ..QueryOptions::default() };
     let shape = Shape {
         header,
         types: body.types_header.unwrap_or(false),
@@ -227,6 +226,16 @@ fn unsigned(context: &Map<String, Value>, key: &'static str) -> Result<Option<u6
         Some(Value::Number(number)) if number.as_u64().is_some() => Ok(number.as_u64()),
         Some(Value::String(text)) if text.parse::<u64>().is_ok() => Ok(text.parse().ok()),
         Some(other) => Err(bad_context(key, other, "a whole number, 0 or more")),
+    }
+}
+
+/// True or false, which some clients send as text.
+fn flag(context: &Map<String, Value>, key: &'static str, default: bool) -> Result<bool, Problem> {
+    match context.get(key) {
+        None | Some(Value::Null) => Ok(default),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+        Some(other) => Err(bad_context(key, other, "true or false")),
     }
 }
 
@@ -277,6 +286,9 @@ mod tests {
         assert_eq!(query.options.timeout, Some(Duration::from_secs(300)));
         let (query, _) = read(r#"{"query":"SELECT 1","context":{"timeout":0,"sqlOuterLimit":0}}"#).unwrap();
         assert_eq!((query.options.timeout, query.options.outer_limit), (None, None));
+        assert!(!query.options.allow_partial);
+        let (query, _) = read(r#"{"query":"SELECT 1","context":{"allowPartial":true}}"#).unwrap();
+        assert!(query.options.allow_partial);
     }
 
     #[test]
@@ -299,6 +311,7 @@ mod tests {
             ),
             (r#"{"query":"SELECT 1","context":{"timeout":-1}}"#, "/context/timeout", "0 or more"),
             (r#"{"query":"SELECT 1","context":{"sqlTimeZone":"Mars/Base"}}"#, "/context/sqlTimeZone", "Mars/Base"),
+            (r#"{"query":"SELECT 1","context":{"allowPartial":1}}"#, "/context/allowPartial", "true or false"),
             (r#"{"query":1}"#, "1:10", "invalid type: integer"),
             (r#"{"query":"#, "1:9", "EOF"),
         ] {

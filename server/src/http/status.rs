@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use freshet_segment::freshness::BUCKETS_MS;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
-use crate::node::{NOTICE_MEMORY, Node, ROLES};
+use crate::node::{Node, ROLES};
 use crate::telemetry::{counter, gauge, label, resident_bytes};
 
 /// The Druid version whose contract is spoken; clients look at it.
@@ -48,11 +49,28 @@ pub async fn live() -> Json<Value> {
     Json(json!({"live": true}))
 }
 
-/// `GET /health/ready`: it takes work.
-pub async fn ready(State(node): State<Arc<Node>>) -> Response {
-    let ready = !node.stopping.is_cancelled();
+/// Parameters of `/health/ready`.
+#[derive(Debug, Deserialize)]
+pub struct Readiness {
+    table: Option<String>,
+}
+
+/// `GET /health/ready`: it takes work, and no table is being recovered. With `?table=` one table counts only; tables become ready
+/// one by one.
+pub async fn ready(State(node): State<Arc<Node>>, Query(asked): Query<Readiness>) -> Response {
+    let views = node.timeline.reading().tables();
+    let recovering: Map<String, Value> = views
+        .iter()
+        .filter(|view| asked.table.as_deref().is_none_or(|table| table == view.name.as_str()))
+        .filter_map(|view| Some((view.name.to_string(), json!(view.unready.as_deref()?))))
+        .collect();
+    let ready = recovering.is_empty() && !node.stopping.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready}))).into_response()
+    let mut body = json!({"ready": ready});
+    if !recovering.is_empty() {
+        body["recovering"] = Value::Object(recovering);
+    }
+    (status, Json(body)).into_response()
 }
 
 /// `GET /api/v1/capabilities`: what the page may show.
@@ -63,8 +81,9 @@ pub async fn capabilities(State(node): State<Arc<Node>>) -> Json<Value> {
         "roles": ROLES,
         "dataDir": node.config.data_dir,
         "listen": node.address.to_string(),
-        "durable": false,
-        "notices": [NOTICE_MEMORY],
+        "deepStorage": node.deep_place.to_string(),
+        "durable": true,
+        "notices": [],
         "features": {
             "demo": true,
             "push": true,
@@ -109,6 +128,10 @@ fn tables(node: &Node, out: &mut String) {
     family("freshet_table_rows", "gauge", "Rows a query sees.", rows);
     let bytes = &mut views.iter().map(|view| view.bytes());
     family("freshet_table_bytes", "gauge", "Memory of these rows.", bytes);
+    let stored = &mut views.iter().map(|view| view.stored_bytes());
+    family("freshet_table_stored_bytes", "gauge", "Bytes of the table's files in deep storage.", stored);
+    let recovering = &mut views.iter().map(|view| u64::from(view.unready.is_some()));
+    family("freshet_table_recovering", "gauge", "Whether queries are refused until all rows are back.", recovering);
     let segments = &mut views.iter().map(|view| view.segments().count() as u64);
     family("freshet_table_segments", "gauge", "Segments a query sees.", segments);
     for (name, help, of) in [

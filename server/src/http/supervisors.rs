@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::body;
 use super::reply::Problem;
 use crate::druid::spec;
-use crate::node::Node;
+use crate::node::{Node, Stranded};
 
 /// What stands in place of a secret.
 const HIDDEN: &str = "***";
@@ -48,6 +48,7 @@ pub async fn submit(
     let unmodified = skip && node.ingest.supervisor(&id).is_ok_and(|running| running.spec.document == spec.document);
     if !unmodified {
         node.ingest.submit(spec).await?;
+        node.stranded.lock().remove(&id);
     }
     let mut answer = json!({"id": id});
     if !without_effect.is_empty() {
@@ -62,15 +63,21 @@ pub async fn list(
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Json<Value>, Problem> {
     let asked = |key: &str| query.get(key).is_some_and(|value| value != "false");
-    let ids = node.ingest.supervisor_ids();
+    let stranded = node.stranded.lock().clone();
+    let mut ids = node.ingest.supervisor_ids();
+    ids.extend(stranded.keys().filter(|id| node.ingest.supervisor(id).is_err()).cloned().collect::<Vec<_>>());
+    ids.sort_unstable();
     let (full, state, system) = (asked("full"), asked("state"), asked("system"));
     if !(full || state || system) {
         return Ok(Json(json!(ids)));
     }
     // One that ends between the two looks is not in the list.
-    let views = ids.iter().filter_map(|id| node.ingest.supervisor(id).ok());
-    let list: Vec<Value> = views
-        .map(|view| {
+    let list: Vec<Value> = ids
+        .iter()
+        .filter_map(|id| {
+            let Ok(view) = node.ingest.supervisor(id) else {
+                return stranded.get(id).map(|stranded| describe_stranded(stranded, full || system));
+            };
             let mut one = json!({
                 "id": view.spec.id,
                 "state": view.state.name(),
@@ -85,7 +92,7 @@ pub async fn list(
                 one["type"] = json!("kafka");
                 one["source"] = json!(source(&view));
             }
-            one
+            Some(one)
         })
         .collect();
     Ok(Json(json!(list)))
@@ -93,11 +100,21 @@ pub async fn list(
 
 /// `GET /druid/indexer/v1/supervisor/{id}`.
 pub async fn spec(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    if let Some(stranded) = stranded(&node, &id) {
+        return Ok(Json(describe_stranded(&stranded, true)["spec"].take()));
+    }
     Ok(Json(document(&node.ingest.supervisor(&id)?)))
 }
 
 /// `GET .../{id}/status`.
 pub async fn status(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    if let Some(stranded) = stranded(&node, &id) {
+        let mut payload = describe_stranded(&stranded, false);
+        payload["dataSource"] = json!(stranded.row.table.as_str());
+        payload["cause"] = json!(stranded.reason);
+        let now = node.clock.now().to_iso();
+        return Ok(Json(json!({"id": id, "generationTime": now, "payload": payload})));
+    }
     let view = node.ingest.supervisor(&id)?;
     let status = node.ingest.status(&id)?;
     Ok(Json(describe(&view, &status, node.clock.now())))
@@ -105,7 +122,7 @@ pub async fn status(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Re
 
 /// `GET .../{id}/health`.
 pub async fn health(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let healthy = node.ingest.supervisor(&id)?.healthy;
+    let healthy = stranded(&node, &id).is_none() && node.ingest.supervisor(&id)?.healthy;
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(json!({"healthy": healthy}))).into_response())
 }
@@ -122,8 +139,19 @@ pub async fn resume(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Re
     Ok(Json(document(&node.ingest.supervisor(&id)?)))
 }
 
+/// `POST .../{id}/reset`: forgets the offsets; reading begins again as the spec says. What was read is published first.
+pub async fn reset(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    node.ingest.reset(&id).await?;
+    Ok(Json(json!({"id": id})))
+}
+
 /// `POST .../{id}/terminate` and the older `shutdown`.
 pub async fn terminate(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    if stranded(&node, &id).is_some() {
+        node.catalog.delete_supervisor(&id).await?;
+        node.stranded.lock().remove(&id);
+        return Ok(Json(json!({"id": id})));
+    }
     node.ingest.terminate(&id).await.map_err(refused)?;
     Ok(Json(json!({"id": id})))
 }
@@ -135,6 +163,31 @@ fn refused(error: IngestError) -> Problem {
     if conflict { problem.status(StatusCode::BAD_REQUEST) } else { problem }
 }
 
+/// A supervisor that the catalog keeps and that did not come back at the last start.
+fn stranded(node: &Node, id: &str) -> Option<Stranded> {
+    let stranded = node.stranded.lock().get(id).cloned()?;
+    // Posted anew it runs, whatever became of it before.
+    node.ingest.supervisor(id).is_err().then_some(stranded)
+}
+
+fn describe_stranded(stranded: &Stranded, spec: bool) -> Value {
+    let mut one = json!({
+        "id": stranded.row.id,
+        "state": "UNHEALTHY_SUPERVISOR",
+        "detailedState": "NOT_RESTARTED",
+        "healthy": false,
+        "suspended": stranded.row.suspended,
+        "cause": stranded.reason,
+    });
+    if spec {
+        // A document that is not even JSON is not shown: nobody could find the secrets in it.
+        let mut document: Value = serde_json::from_str(&stranded.row.spec).unwrap_or(Value::Null);
+        hide(&mut document);
+        one["spec"] = document;
+    }
+    one
+}
+
 /// The spec as posted, with the state it has now and without its secrets.
 fn document(view: &SupervisorView) -> Value {
     let mut document: Value = serde_json::from_str(&view.spec.document).unwrap_or(Value::Null);
@@ -142,6 +195,12 @@ fn document(view: &SupervisorView) -> Value {
         root.insert("id".to_owned(), json!(view.spec.id));
         root.insert("suspended".to_owned(), json!(view.suspended));
     }
+    hide(&mut document);
+    document
+}
+
+/// Secrets go in and never come back.
+fn hide(document: &mut Value) {
     for pointer in ["/spec/ioConfig/consumerProperties", "/ioConfig/consumerProperties"] {
         let Some(Value::Object(properties)) = document.pointer_mut(pointer) else { continue };
         for (name, value) in properties.iter_mut() {
@@ -150,7 +209,6 @@ fn document(view: &SupervisorView) -> Value {
             }
         }
     }
-    document
 }
 
 fn source(view: &SupervisorView) -> &str {
@@ -261,6 +319,23 @@ mod tests {
         assert!(!shown.to_string().contains("canary"), "{shown}");
         assert_eq!(shown["spec"]["ioConfig"]["consumerProperties"]["sasl.password"], HIDDEN);
         assert_eq!((&shown["id"], &shown["suspended"]), (&json!("w"), &json!(true)));
+    }
+
+    #[test]
+    fn a_supervisor_that_did_not_come_back_is_shown_without_its_secrets() {
+        let spec = r#"{"type":"kafka","spec":{"ioConfig":{"consumerProperties":{"sasl.password":"canary"}}}}"#;
+        let row = freshet_segment::catalog::SupervisorRow {
+            id: "w".to_owned(),
+            table: "w".parse().unwrap(),
+            spec: spec.to_owned(),
+            suspended: false,
+        };
+        let mut stranded = Stranded { row, reason: "dataSchema is missing".to_owned() };
+        let shown = describe_stranded(&stranded, true);
+        assert!(!shown.to_string().contains("canary"), "{shown}");
+        assert_eq!((&shown["healthy"], &shown["cause"]), (&json!(false), &json!("dataSchema is missing")));
+        stranded.row.spec = "canary".to_owned();
+        assert!(!describe_stranded(&stranded, true).to_string().contains("canary"));
     }
 
     #[test]

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use freshet_ingest::dead_letter::Origin;
-use freshet_ingest::spec::SourceSpec;
 use freshet_segment::schema::{Column, ColumnRole, ColumnType};
 use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::{SegmentEntry, TableView};
@@ -19,6 +17,7 @@ use super::reply::Problem;
 use crate::demo;
 use crate::nearest::did_you_mean;
 use crate::node::Node;
+use crate::system::{self, supervisors_of};
 
 /// Dead letters given when the request names no number, and at most.
 const LETTERS_DEFAULT: usize = 100;
@@ -113,19 +112,12 @@ pub async fn dead_letters(
     if letters.total == 0 {
         find(&node, &table)?;
     }
-    let streams = supervisors_of(&node, &table);
+    let streams = supervisors_of(&node.ingest, &table);
     let list: Vec<Value> = letters
         .letters
         .iter()
         .map(|letter| {
-            // The row's place in its record matters where a record holds several.
-            let (source, position) = match (&letter.origin, streams.first()) {
-                (Origin::Push, _) => ("push".to_owned(), format!("row {}", letter.row + 1)),
-                (Origin::Stream { partition, offset }, Some((id, topic))) => {
-                    (format!("kafka:{id}"), format!("{topic}:{partition}@{offset}"))
-                }
-                (Origin::Stream { partition, offset }, None) => ("kafka".to_owned(), format!("{partition}@{offset}")),
-            };
+            let (source, position) = system::place(letter, streams.first());
             json!({
                 "at": letter.time.to_iso(),
                 "source": source,
@@ -153,6 +145,9 @@ pub fn describe_all(node: &Node) -> Value {
 fn describe(node: &Node, view: &TableView) -> Value {
     let name = view.name.as_str();
     let range = view.time_range();
+    let sealed = view.segments().filter(|entry| entry.segment.is_sealed());
+    let (sealed_segments, sealed_rows) =
+        sealed.fold((0_u64, 0_u64), |(count, rows), entry| (count + 1, rows + entry.segment.rows() as u64));
     let monotonic = node.clock.monotonic();
     let timeline = node.timeline.table(name);
     let summary = timeline.as_ref().map(|timeline| timeline.freshness().summary(monotonic));
@@ -160,7 +155,7 @@ fn describe(node: &Node, view: &TableView) -> Value {
     let last_visible = timeline.and_then(|timeline| timeline.freshness().last_visible());
     let counts = node.ingest.table_counts(name);
     let mut sources: Vec<String> =
-        supervisors_of(node, name).into_iter().map(|(id, _)| format!("kafka:{id}")).collect();
+        supervisors_of(&node.ingest, name).into_iter().map(|(id, _)| format!("kafka:{id}")).collect();
     let mark = node.marks.look(name, counts.stored, monotonic);
     if mark.pushed {
         sources.push("push".to_owned());
@@ -169,8 +164,13 @@ fn describe(node: &Node, view: &TableView) -> Value {
     json!({
         "name": name,
         "rows": view.rows(),
+        "sealedRows": sealed_rows,
+        "growingRows": view.rows() - sealed_rows,
         "bytes": view.bytes(),
+        "storedBytes": view.stored_bytes(),
         "segments": view.segments().count(),
+        "sealedSegments": sealed_segments,
+        "recovering": view.unready.as_deref(),
         "minTime": range.map(|(min, _)| min.to_iso()),
         "maxTime": range.map(|(_, max)| max.to_iso()),
         "rowsPerSecond": mark.rows_per_second,
@@ -185,21 +185,6 @@ fn describe(node: &Node, view: &TableView) -> Value {
         "rejected": counts.rejected,
         "seq": view.seq,
     })
-}
-
-/// Id and topic of the supervisors that write a table.
-fn supervisors_of(node: &Node, table: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for id in node.ingest.supervisor_ids() {
-        // One that ends in this moment is left out.
-        if let Ok(view) = node.ingest.supervisor(&id)
-            && view.spec.table.as_str() == table
-        {
-            let SourceSpec::Kafka(kafka) = &view.spec.source;
-            found.push((id, kafka.topic.clone()));
-        }
-    }
-    found
 }
 
 /// The view of a table.

@@ -7,8 +7,16 @@ export type Freshness = { p50Ms: number | null; p99Ms: number | null; count: num
 export type Table = {
   name: string;
   rows: number;
+  sealedRows: number;
+  growingRows: number;
+  /** Memory. */
   bytes: number;
+  /** Files of sealed segments. */
+  storedBytes: number;
   segments: number;
+  sealedSegments: number;
+  /** What it waits for before queries are answered. */
+  recovering: string | null;
   minTime: string | null;
   maxTime: string | null;
   rowsPerSecond: number;

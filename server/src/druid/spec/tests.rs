@@ -188,6 +188,22 @@ fn wrong_values_say_where_and_what_is_needed() {
 }
 
 #[test]
+fn what_happens_to_a_lost_range_is_said() {
+    let of = |value: Value| {
+        let mut spec = tutorial();
+        spec["spec"]["ioConfig"]["onDataLoss"] = value;
+        let SourceSpec::Kafka(kafka) = read(&spec).unwrap().source;
+        kafka.on_data_loss
+    };
+    assert_eq!(of(Value::Null), OnDataLoss::Stop);
+    assert_eq!(of(json!("stop")), OnDataLoss::Stop);
+    assert_eq!(of(json!("skip")), OnDataLoss::Skip);
+    let (at, message, hint) = refusal("/spec/ioConfig/onDataLoss", json!("ignore"));
+    assert_eq!(at, "/spec/ioConfig/onDataLoss");
+    assert!(message.contains("\"ignore\"") && hint.contains("sys.data_gaps"), "{message}; {hint}");
+}
+
+#[test]
 fn client_options_pass_the_allow_list() {
     let (at, message, hint) = refusal(
         "/spec/ioConfig/consumerProperties",

@@ -59,7 +59,7 @@ export function ExplorePage({ table, search, features }: Props) {
     <Page title={title} name={table} badge tools={tools}>
       {gone ? (
         <Notice title={`There is no table “${table}”.`} action={<Link href="/welcome">Add data</Link>}>
-          It appears here by itself when its first row arrives. Rows that were kept in memory only are gone after a restart of the server.
+          It appears here by itself when its first row arrives.
         </Notice>
       ) : error !== undefined && columns === undefined ? (
         <ErrorStrip error={error} what="The columns of this table" />

@@ -68,8 +68,8 @@ function TableRow({ table, points, onRejected }: { table: Table; points: readonl
       </span>
       <Cell name="rows/s" value={formatRate(table.rowsPerSecond)} />
       <span className={styles.spark}><Sparkline points={points} label={`Rows a second of ${table.name}`} /></span>
-      <Cell name="rows" value={formatNumber(table.rows)} title={formatExact(table.rows)} />
-      <Cell name="memory" value={formatBytes(table.bytes)} />
+      <Cell name="rows" value={formatNumber(table.rows)} title={`${formatExact(table.rows)}: ${formatExact(table.sealedRows)} sealed in files, ${formatExact(table.growingRows)} growing in memory`} />
+      <Cell name="memory / files" value={`${formatBytes(table.bytes)} / ${formatBytes(table.storedBytes)}`} title={table.recovering === null ? "Memory of growing rows, and bytes of sealed files" : `Being recovered: ${table.recovering}`} />
       <Cell name="fresh p50 / p99" value={freshness === null || freshness.p50Ms === null || freshness.count === 0 ? "–" : `${formatDuration(freshness.p50Ms)} / ${formatDuration(freshness.p99Ms ?? freshness.p50Ms)}`} title="Produced or received → queryable, over the last minute" />
       <Cell name="newest row" value={age === undefined ? "–" : age < 0 ? `in ${formatDuration(-age)}` : `${formatDuration(Math.max(0, age))} old`} title={table.maxTime ?? undefined} />
       <span className={styles.cell}>
