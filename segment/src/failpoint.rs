@@ -55,6 +55,18 @@ pub const NAMES: &[&str] = &[
     "publish.committed",
     "publish.handed_over",
     "publish.cut",
+    "compact.begin",
+    "compact.written",
+    "compact.stored",
+    "compact.handed_over",
+    "drop.begin",
+    "undo.begin",
+    "cleanup.begin",
+    "cleanup.deleted",
+    "cleanup.orphan",
+    "copy.entry",
+    "copy.stored",
+    "copy.export",
 ];
 
 /// Whether this build asks `FRESHET_FAILPOINTS`.

@@ -14,8 +14,8 @@
 mod visible;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -24,6 +24,7 @@ use crate::freshness::Freshness;
 use crate::growing::GrowingSnapshot;
 use crate::id::{SegmentId, TableId, TableName};
 use crate::schema::TableSchema;
+use crate::sealed::SealedSegment;
 use crate::time::{Interval, Timestamp};
 
 pub use visible::{Unit, VisibleSegment, may_hold};
@@ -141,6 +142,8 @@ pub struct TableTimeline {
     view: ArcSwap<TableView>,
     /// Writers take turns; readers never wait.
     writer: Mutex<()>,
+    /// Sealed segments that are no longer shown; views that are still read may hold them.
+    closed: Mutex<Closed>,
     freshness: Freshness,
 }
 
@@ -157,7 +160,12 @@ impl TableTimeline {
             segments: Arc::from([]),
             changes: Arc::from([]),
         };
-        Self { view: ArcSwap::from_pointee(view), writer: Mutex::new(()), freshness: Freshness::new() }
+        Self {
+            view: ArcSwap::from_pointee(view),
+            writer: Mutex::new(()),
+            closed: Mutex::default(),
+            freshness: Freshness::new(),
+        }
     }
 
     /// The table now.
@@ -228,13 +236,15 @@ impl TableTimeline {
             opened.insert(entry.id.clone(), entry);
         }
         let closed: HashSet<SegmentId> = close.into_iter().collect();
+        let mut gone = Vec::new();
         for entry in old.segments.iter() {
             match opened.remove(&entry.id) {
                 Some(new) => segments.push(new),
-                None if closed.contains(&entry.id) => {}
+                None if closed.contains(&entry.id) => gone.push(entry),
                 None => segments.push(entry.clone()),
             }
         }
+        self.closed.lock().add(gone);
         segments.extend(order.into_iter().filter_map(|id| opened.remove(&id)));
         let from = match changed {
             Changed::Nothing => None,
@@ -276,6 +286,26 @@ impl TableTimeline {
     }
 }
 
+/// Sealed segments that are no longer shown, as long as a view that is still read holds them.
+#[derive(Debug, Default)]
+struct Closed {
+    segments: Vec<Weak<SealedSegment>>,
+}
+
+impl Closed {
+    fn add<'a>(&mut self, entries: impl IntoIterator<Item = &'a SegmentEntry>) {
+        self.segments.retain(|segment| segment.strong_count() > 0);
+        self.segments.extend(entries.into_iter().filter_map(|entry| match &entry.segment {
+            VisibleSegment::Sealed(segment) => Some(Arc::downgrade(segment)),
+            VisibleSegment::Growing(_) => None,
+        }));
+    }
+
+    fn held(&self) -> Vec<Arc<SealedSegment>> {
+        self.segments.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
 /// What a commit did to a table, as its timeline is told.
 #[derive(Debug, Clone)]
 pub struct HandOver {
@@ -313,6 +343,8 @@ type Directory = BTreeMap<TableName, Arc<TableTimeline>>;
 pub struct Timeline {
     directory: ArcSwap<Directory>,
     writer: Mutex<()>,
+    /// Segments of tables that are no longer shown.
+    closed: Mutex<Closed>,
     commit_seq: AtomicU64,
 }
 
@@ -325,7 +357,12 @@ impl Default for Timeline {
 impl Timeline {
     /// A timeline without tables.
     pub fn new() -> Self {
-        Self { directory: ArcSwap::default(), writer: Mutex::new(()), commit_seq: AtomicU64::new(0) }
+        Self {
+            directory: ArcSwap::default(),
+            writer: Mutex::new(()),
+            closed: Mutex::default(),
+            commit_seq: AtomicU64::new(0),
+        }
     }
 
     /// The timeline of a table, made when it is not there. A table of the same name and another id is replaced: it was
@@ -341,7 +378,7 @@ impl Timeline {
         let commit_seq = self.commit_seq.load(Ordering::Acquire);
         let table = Arc::new(TableTimeline::new(id, name.clone(), schema, commit_seq));
         let mut directory = Directory::clone(&old);
-        directory.insert(name.clone(), Arc::clone(&table));
+        self.let_go(directory.insert(name.clone(), Arc::clone(&table)));
         self.directory.store(Arc::new(directory));
         table
     }
@@ -350,9 +387,40 @@ impl Timeline {
     pub fn drop_table(&self, name: &TableName) -> bool {
         let _turn = self.writer.lock();
         let mut directory = Directory::clone(&self.directory.load());
-        let was_there = directory.remove(name).is_some();
+        let dropped = directory.remove(name);
+        let was_there = dropped.is_some();
+        self.let_go(dropped);
         self.directory.store(Arc::new(directory));
         was_there
+    }
+
+    /// Remembers what a table shows that is about to go.
+    fn let_go(&self, table: Option<Arc<TableTimeline>>) {
+        if let Some(table) = table {
+            // A commit that is shown after this is seen by those readings alone that hold the table already.
+            let _turn = table.writer.lock();
+            let mut closed = self.closed.lock();
+            closed.add(table.view.load().segments.iter());
+            closed.segments.append(&mut table.closed.lock().segments);
+        }
+    }
+
+    /// Sealed segments that are shown, or that someone still holds who saw them: files of others may be deleted. A segment
+    /// that is in no view now comes into none later, unless a commit opens it.
+    pub fn sealed_in_use(&self) -> Vec<Arc<SealedSegment>> {
+        // Closed ones second: what leaves a view in between is found there.
+        let mut in_use = Vec::new();
+        let tables = self.tables();
+        for table in &tables {
+            for entry in table.view.load().segments.iter() {
+                if let VisibleSegment::Sealed(segment) = &entry.segment {
+                    in_use.push(Arc::clone(segment));
+                }
+            }
+            in_use.extend(table.closed.lock().held());
+        }
+        in_use.extend(self.closed.lock().held());
+        in_use
     }
 
     /// A table by name.

@@ -44,19 +44,38 @@ pub(super) fn local(cache: &Path, file: &StoredFile, get: impl Fn(u64, usize) ->
 
 fn fetch(part: &Path, file: &StoredFile, get: impl Fn(u64, usize) -> Result<Bytes>) -> Result<()> {
     let mut out = Disk::Real.create_new(part)?;
+    read(file, get, |bytes| out.write_all(bytes).map_err(|e| io_error("writing", part, e)))?;
+    out.sync_data()
+}
+
+/// Reads a file in steps and compares its hash.
+pub(super) fn read(
+    file: &StoredFile,
+    get: impl Fn(u64, usize) -> Result<Bytes>,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let mut hashing = Hashing::default();
     let mut at = 0;
     while at < file.bytes {
         let length = usize::try_from((file.bytes - at).min(STEP_BYTES)).unwrap_or(usize::MAX);
         let bytes = get(at, length)?;
         hashing.add(&bytes);
-        out.write_all(&bytes).map_err(|e| io_error("writing", part, e))?;
+        take(&bytes)?;
         at += length as u64;
     }
     if hashing.sha256() != file.sha256 {
         return Err(SegmentError::corrupt(format!("file `{}`", file.path), "its hash is not the one in the catalog"));
     }
-    out.sync_data()
+    Ok(())
+}
+
+/// Removes the copy of a file if there is one that is not what it should be.
+pub(super) fn check(cache: &Path, file: &StoredFile) {
+    let copy = place(cache, file);
+    if copy.exists() && crate::sealed::check_hash(&copy, file).is_err() {
+        tracing::warn!(path = file.path, "a local copy is damaged and fetched again");
+        forget(cache, file);
+    }
 }
 
 /// Removes a copy, so that the next use fetches it again.

@@ -36,26 +36,28 @@ impl Folder {
     /// Copies a file to its path: create-only, synced with every folder that was made for it.
     pub(super) fn put(&self, from: &Path, file: &StoredFile) -> Result<()> {
         let doing = |doing| move |source| io_error(doing, &file.path, source);
+        let mut source = File::open(from).map_err(doing("read"))?;
         let to = self.place(&file.path);
+        match self.create(&file.path, &mut source) {
+            // The same content under the same name is the same upload, done before.
+            Err(SegmentError::Exists { .. }) if fs::read(&to).is_ok_and(|found| sha256_of(&found) == file.sha256) => {
+                File::open(&to).and_then(|target| target.sync_all()).map_err(doing("sync"))?;
+                to.parent().map_or(Ok(()), sync).map_err(doing("sync folder of"))
+            }
+            done => done,
+        }
+    }
+
+    /// Makes a file of all that `source` gives: create-only, synced with every folder that was made for it.
+    pub(super) fn create(&self, path: &str, source: &mut dyn io::Read) -> Result<()> {
+        let doing = |doing| move |source| io_error(doing, path, source);
+        let to = self.place(path);
         if let Some(folder) = to.parent() {
             self.make_folder(folder).map_err(doing("make folder of"))?;
         }
-        let mut source = File::open(from).map_err(doing("read"))?;
-        match OpenOptions::new().write(true).create_new(true).open(&to) {
-            Ok(mut target) => {
-                io::copy(&mut source, &mut target).map_err(doing("write"))?;
-                target.sync_all().map_err(doing("sync"))?;
-            }
-            Err(error) => {
-                // The same content under the same name is the same upload, done before.
-                let same = error.kind() == io::ErrorKind::AlreadyExists
-                    && fs::read(&to).is_ok_and(|found| sha256_of(&found) == file.sha256);
-                if !same {
-                    return Err(doing("create")(error));
-                }
-                File::open(&to).and_then(|target| target.sync_all()).map_err(doing("sync"))?;
-            }
-        }
+        let mut target = OpenOptions::new().write(true).create_new(true).open(&to).map_err(doing("create"))?;
+        io::copy(source, &mut target).map_err(doing("write"))?;
+        target.sync_all().map_err(doing("sync"))?;
         if let Some(folder) = to.parent() {
             sync(folder).map_err(doing("sync folder of"))?;
         }

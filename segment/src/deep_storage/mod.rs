@@ -188,6 +188,24 @@ impl DeepStorage {
         }
     }
 
+    /// Makes a file of these bytes; another one of the name must not be there.
+    ///
+    /// # Errors
+    /// `Conflict` when the name is taken; `Unavailable` or `Exhausted`.
+    pub async fn create(&self, path: &str, bytes: Bytes) -> Result<()> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, path) = (Arc::clone(folder), path.to_owned());
+                let create = move || match folder.create(&path, &mut &*bytes) {
+                    Err(SegmentError::Exists { .. }) if folder.fetch(&path).is_ok_and(|found| found == bytes) => Ok(()),
+                    done => done,
+                };
+                self.blocking(create).await
+            }
+            Place::Objects(objects) => objects.create(path, bytes).await,
+        }
+    }
+
     /// A file, whole.
     ///
     /// # Errors
@@ -267,11 +285,35 @@ impl DeepStorage {
     pub(crate) fn local(&self, file: &StoredFile, cache: &Path) -> Result<PathBuf> {
         match &self.place {
             Place::Folder(folder) => Ok(folder.place(&file.path)),
-            Place::Objects(objects) => cache::local(cache, file, |start, length| {
-                let (objects, path) = (Arc::clone(objects), file.path.clone());
-                self.wait(async move { objects.get_range(&path, start, length).await })
-            }),
+            Place::Objects(objects) => {
+                cache::local(cache, file, |start, length| self.range(objects, file, start, length))
+            }
         }
+    }
+
+    /// Reads a file where it is kept and compares its hash; of a file that is elsewhere also the local copy, if there is
+    /// one, which is given up when it is another one. Blocks.
+    ///
+    /// # Errors
+    /// `Corrupt` or `NotFound` when the file is not what was written; `Unavailable`.
+    pub(crate) fn check(&self, file: &StoredFile, cache: &Path) -> Result<()> {
+        match &self.place {
+            Place::Folder(folder) => crate::sealed::check_hash(&folder.place(&file.path), file),
+            Place::Objects(objects) => {
+                cache::check(cache, file);
+                cache::read(file, |start, length| self.range(objects, file, start, length), |_| Ok(()))
+            }
+        }
+    }
+
+    /// Whether files are on this machine in the first place.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.place, Place::Folder(_))
+    }
+
+    fn range(&self, objects: &Arc<Objects>, file: &StoredFile, start: u64, length: usize) -> Result<Bytes> {
+        let (objects, path) = (Arc::clone(objects), file.path.clone());
+        self.wait(async move { objects.get_range(&path, start, length).await })
     }
 
     /// Gives up the local copy of a damaged file. Says whether there is another copy to go back to.

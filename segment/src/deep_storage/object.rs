@@ -76,6 +76,20 @@ impl Objects {
         Err(SegmentError::corrupt(format!("file `{}`", file.path), "what was read back is not what was uploaded"))
     }
 
+    /// Makes an object of these bytes; the same ones under the same name are the same request, done before.
+    pub(super) async fn create(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let create = PutOptions::from(PutMode::Create);
+        match self.store.put_opts(&self.path(path)?, PutPayload::from(bytes.clone()), create).await {
+            Ok(_) if self.checks_uploads => return Ok(()),
+            Ok(_) | Err(Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(failed(path, error)),
+        }
+        if self.fetch(path).await? == bytes {
+            return Ok(());
+        }
+        Err(SegmentError::Exists { what: "file", name: path.to_owned() })
+    }
+
     async fn put_parts(&self, mut upload: Box<dyn MultipartUpload>, from: &FilePath, path: &str) -> Result<()> {
         let sent = self.send_parts(&mut *upload, from, path).await;
         if sent.is_err() {

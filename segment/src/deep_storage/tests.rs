@@ -46,6 +46,34 @@ fn suite(storage: &Arc<DeepStorage>, handle: &Handle) {
     for path in &paths[1..] {
         handle.block_on(storage.delete(path)).expect("deleted");
     }
+
+    let create = |text: &'static str| handle.block_on(storage.create("_own/log/7.json", Bytes::from(text)));
+    create("seven").expect("made");
+    create("seven").expect("the same request again");
+    assert_eq!(create("eight").expect_err("taken").kind(), ErrorKind::Conflict);
+    assert_eq!(bytes("_own/log/7.json").expect("there"), "seven");
+    let cache = folder.path().join("cache");
+    let seven = file("_own/log/7.json", "seven");
+    storage.check(&seven, &cache).expect("what was written");
+    let changed = StoredFile { sha256: sha256_of(b"sevem"), ..seven.clone() };
+    assert_eq!(storage.check(&changed, &cache).expect_err("another hash").kind(), ErrorKind::Corrupt);
+    handle.block_on(storage.delete("_own/log/7.json")).expect("deleted");
+    assert_eq!(storage.check(&seven, &cache).expect_err("gone").kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_check_of_what_is_elsewhere_gives_a_damaged_copy_up() {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().expect("a folder"));
+    let storage = DeepStorage::memory(runtime.handle().clone());
+    runtime.block_on(storage.create("t/x.idx", Bytes::from("right"))).expect("made");
+    let file = StoredFile { path: "t/x.idx".to_owned(), bytes: 5, sha256: sha256_of(b"right") };
+    let copy = storage.local(&file, folder.path()).expect("fetched");
+    storage.check(&file, folder.path()).expect("right");
+    assert!(copy.exists(), "a good copy stays");
+    std::fs::write(&copy, "wrong").expect("damaged");
+    storage.check(&file, folder.path()).expect("the file itself is right");
+    assert!(!copy.exists(), "{}", copy.display());
+    assert_eq!(std::fs::read(storage.local(&file, folder.path()).expect("fetched")).expect("read"), b"right");
 }
 
 #[test]

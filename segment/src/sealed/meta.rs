@@ -118,8 +118,11 @@ impl Meta {
             return Err(bad(format!("it has format {} and this build reads {FORMAT}", version.format)));
         }
         let meta: Self = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
-        if meta.segment != id.to_string() {
-            return Err(bad(format!("it is of segment {}", meta.segment)));
+        // The catalog's hash of this file says that it is the right one. Its number and version may be others: taking a
+        // commit back shows the same files under a new id.
+        let of: SegmentId = meta.segment.parse().map_err(|_| bad("it names no segment".to_owned()))?;
+        if (&of.table, of.interval) != (&id.table, id.interval) {
+            return Err(bad(format!("it is of segment {of}")));
         }
         Ok(meta)
     }

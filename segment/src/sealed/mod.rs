@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 
 pub use meta::FORMAT;
 pub use unit::SealedUnit;
+pub(crate) use writer::check_hash;
 pub use writer::{FileKind, Layout, LocalFile, Sealed, Sealing};
 
 pub(crate) use self::opened::Opened as OpenSegment;
@@ -161,17 +162,28 @@ impl SealedSegment {
         self.open().ok()?.cardinality(column)
     }
 
-    /// Reads every byte of its files and compares their hashes; then every row, and compares the content sum.
+    /// The schema it was written with. Opens the files, which blocks.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`, naming the segment.
+    pub fn schema(&self) -> Result<TableSchema> {
+        Ok(self.open()?.schema.clone())
+    }
+
+    /// Reads every byte of its files where they are kept and compares their hashes; then, where that is this machine, every
+    /// row, and compares the content sum. Blocks.
     ///
     /// # Errors
     /// `Unavailable` or `Corrupt`, naming the segment.
     pub fn verify(&self) -> Result<()> {
         let named = |error| SegmentError::unreadable(&self.row.id, error);
-        let paths = self.paths().map_err(named)?;
-        let SegmentFiles { parquet, index, meta } = &self.row.files;
-        for (file, path) in [(parquet, &paths.parquet), (index, &paths.index), (meta, &paths.meta)] {
-            writer::check_hash(path, file).map_err(named)?;
+        for file in self.row.files.each() {
+            self.storage.check(file, &self.cache).map_err(named)?;
         }
+        if !self.storage.is_local() {
+            return Ok(());
+        }
+        let paths = self.paths().map_err(named)?;
         let opened = Arc::new(Opened::open(&self.row, &paths).map_err(named)?);
         writer::check_rows(&opened).map_err(named)
     }

@@ -340,8 +340,11 @@ impl Sealed {
 }
 
 /// Reads a file whole and compares its length and hash.
-pub(super) fn check_hash(path: &Path, expected: &StoredFile) -> Result<()> {
-    let doing = |source| SegmentError::Io { doing: "read", path: expected.path.clone(), source };
+pub(crate) fn check_hash(path: &Path, expected: &StoredFile) -> Result<()> {
+    let doing = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => SegmentError::NotFound { what: "file", name: expected.path.clone() },
+        _ => SegmentError::Io { doing: "read", path: expected.path.clone(), source },
+    };
     let mut file = File::open(path).map_err(doing)?;
     let mut sums = Sums::default();
     let mut buffer = vec![0; 1 << 18];
