@@ -14,6 +14,7 @@
 //! | [`druid`] | Druid's JSON specs |
 //! | [`demo`] | the seeded demo stream |
 //! | [`system`] | what `sys` tells |
+//! | [`coordinator`] | the care of what is stored: compaction, cleanup, scrub, copies of the catalog; drop and undo |
 //! | [`telemetry`] | logs and metrics |
 //!
 //! An address that other machines can reach is refused before anything starts:
@@ -27,6 +28,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod coordinator;
 pub mod data_dir;
 pub mod demo;
 pub mod druid;
