@@ -86,7 +86,7 @@ pub struct Ingest {
     open_source: OpenSource,
     pub(crate) positions: Positions,
     turn: Semaphore,
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
 }
 
 impl std::fmt::Debug for Ingest {

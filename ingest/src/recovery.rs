@@ -9,15 +9,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use freshet_segment::id::TableId;
 use freshet_segment::sealed::SealedSegment;
 use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, VisibleSegment};
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ingest::Ingest;
 use crate::publishing::chain;
 use crate::source::StreamPartition;
@@ -27,6 +29,11 @@ use crate::tables::{Node, Table};
 
 /// How often positions are written down.
 const EVERY: Duration = Duration::from_secs(1);
+/// Journals that are replayed at a time; the next one begins as soon as one is done.
+const REPLAYS_MAX: usize = 4;
+/// How often a replay is looked at, and after how many looks one that failed is tried again.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOKS_BEFORE_RETRY: u32 = 100;
 /// How long a table waits for its stream to be back.
 const RECOVERY_WAIT: Duration = Duration::from_secs(60);
 
@@ -113,13 +120,16 @@ impl Positions {
 }
 
 impl Ingest {
-    /// Puts back what the catalog and the journals hold. Call it once, before anything else; journals are replayed in the
-    /// background while their tables are marked as not ready.
+    /// Puts back what the catalog and the journals hold. Call it once, before anything else. When it returns, every table
+    /// shows its sealed segments; journals are opened and replayed in the background while their tables are marked as not
+    /// ready, so a long journal holds up no other table.
     ///
     /// # Errors
     /// Of the catalog.
-    pub async fn recover(&self) -> Result<Recovered> {
+    pub async fn recover(self: &Arc<Self>) -> Result<Recovered> {
         let mut recovered = Recovered::default();
+        let stream = crate::source::push::stream(&self.node);
+        let mut journals = Vec::new();
         for row in self.node.catalog.tables().await? {
             let table = self.tables.enter_known(row).await?;
             let reading = self.node.catalog.reading(table.id).await?;
@@ -151,10 +161,16 @@ impl Ingest {
             self.node.timeline.advance(reading.commit_seq);
             if self.has_journal(&table)? {
                 recovered.journals += 1;
-                self.replay(&table).await;
+                table.unready(&stream, "pushed rows are read back from the journal");
+                journals.push(table);
             }
         }
         self.remove_stale_journals();
+        let ingest = Arc::downgrade(self);
+        self.node.runtime.spawn(async move {
+            let replay = |table| replay(ingest.clone(), table, Arc::clone(&stream));
+            futures::stream::iter(journals).for_each_concurrent(REPLAYS_MAX, replay).await;
+        });
         Ok(recovered)
     }
 
@@ -171,16 +187,6 @@ impl Ingest {
             if let (false, Ok(id)) = (known.contains(&name), name.parse()) {
                 self.node.storage.remove_journal(TableId(id));
             }
-        }
-    }
-
-    async fn replay(&self, table: &Arc<Table>) {
-        let stream = crate::source::push::stream(&self.node);
-        table.unready(&stream, "pushed rows are read back from the journal");
-        if let Err(error) = self.push_task(table).await {
-            let why = chain(&error);
-            tracing::error!(table = %table.name, why, "the journal cannot be opened; its table is not served");
-            table.unready(&stream, &why);
         }
     }
 
@@ -219,6 +225,36 @@ impl Ingest {
                 ingest.positions.write(&ingest);
             }
         });
+    }
+}
+
+/// Opens a table's journal, which replays it, and tries again what fails for reasons outside, until the table shows all its rows
+/// or its files turn out to be damaged.
+async fn replay(ingest: Weak<Ingest>, table: Arc<Table>, stream: Arc<str>) {
+    while let Some(ingest) = ingest.upgrade() {
+        let dropped = !ingest.tables.get(table.name.as_str()).is_some_and(|now| Arc::ptr_eq(&now, &table));
+        if dropped || ingest.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        // Does nothing while the journal is being replayed.
+        if let Err(error) = ingest.push_task(&table).await {
+            let why = chain(&error);
+            tracing::error!(table = %table.name, why, "the journal cannot be opened; its table is not served");
+            if error.kind() == ErrorKind::Corrupt {
+                table.stuck(&stream, &why);
+            } else if table.waits_for(&stream) {
+                table.unready(&stream, &why);
+            }
+        }
+        drop(ingest);
+        let mut looks = 0;
+        while looks < LOOKS_BEFORE_RETRY {
+            if !table.waits_for(&stream) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+            looks += 1;
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use freshet_segment::error::ErrorKind;
 use freshet_segment::id::{TableId, TableName};
 use freshet_segment::schema::{Observed, TableSchema};
 use freshet_segment::time::Timestamp;
-use freshet_segment::timeline::{TableTimeline, Timeline, Visible};
+use freshet_segment::timeline::{TableTimeline, Timeline, Unready, Visible};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -109,7 +109,7 @@ pub(crate) struct Table {
     /// Who publishes each stream of the table.
     publishers: Mutex<BTreeMap<Arc<str>, Arc<Publisher>>>,
     /// Streams that are not back where they were before the last start, and why.
-    unready: Mutex<BTreeMap<Arc<str>, Arc<str>>>,
+    unready: Mutex<BTreeMap<Arc<str>, Unready>>,
     schema: Mutex<Arc<TableSchema>>,
 }
 
@@ -150,16 +150,30 @@ impl Table {
 
     /// Queries of the table are refused until each stream named here is back.
     pub(crate) fn unready(&self, stream: &Arc<str>, why: &str) {
+        self.set_unready(stream, Unready { why: Arc::from(why), passes: true });
+    }
+
+    /// As [`Self::unready`], for what does not pass by itself.
+    pub(crate) fn stuck(&self, stream: &Arc<str>, why: &str) {
+        self.set_unready(stream, Unready { why: Arc::from(why), passes: false });
+    }
+
+    fn set_unready(&self, stream: &Arc<str>, why: Unready) {
         let mut unready = self.unready.lock();
-        unready.insert(Arc::clone(stream), Arc::from(why));
-        self.timeline.set_unready(unready.values().next().cloned());
+        unready.insert(Arc::clone(stream), why);
+        self.timeline.set_unready(first(&unready));
+    }
+
+    /// Whether a stream is not back yet, and may come back by itself.
+    pub(crate) fn waits_for(&self, stream: &str) -> bool {
+        self.unready.lock().get(stream).is_some_and(|unready| unready.passes)
     }
 
     /// A stream is back where it was.
     pub(crate) fn recovered(&self, stream: &str) {
         let mut unready = self.unready.lock();
         if unready.remove(stream).is_some() {
-            self.timeline.set_unready(unready.values().next().cloned());
+            self.timeline.set_unready(first(&unready));
         }
     }
 
@@ -180,6 +194,11 @@ impl Table {
         self.learn(&wider);
         Ok(wider)
     }
+}
+
+/// What is said of a table: first what does not pass by itself.
+fn first(unready: &BTreeMap<Arc<str>, Unready>) -> Option<Unready> {
+    unready.values().min_by_key(|one| one.passes).cloned()
 }
 
 /// All tables of this node.

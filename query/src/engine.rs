@@ -27,7 +27,7 @@ use freshet_segment::clock::Clock;
 use freshet_segment::error::SegmentError;
 use freshet_segment::id::SegmentId;
 use freshet_segment::time::{Timestamp, Zone};
-use freshet_segment::timeline::{Reading, Timeline};
+use freshet_segment::timeline::{Reading, Timeline, Unready};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -324,13 +324,24 @@ impl Engine {
 /// A table that does not show all its rows yet gives no answer, or one that says so.
 fn check_recovered(reading: &Reading, tables: &[String], partial: Option<&LeftOut>) -> Result<()> {
     for table in tables {
-        let Some(reason) = reading.table(table).and_then(|view| view.unready.clone()) else { continue };
-        let Some(left_out) = partial else {
-            let hint =
-                format!("{reason}; ask again in a moment, or set allowPartial to true for what is there already");
-            return Err(QueryError::Recovering { table: table.clone(), hint });
+        let Some(Unready { why, passes }) = reading.table(table).and_then(|view| view.unready.clone()) else {
+            continue;
         };
-        left_out.add(Missing::Rows { table: table.clone(), reason: reason.to_string() });
+        let table = table.clone();
+        match (partial, passes) {
+            (Some(left_out), _) => {
+                left_out.add(Missing::Rows { table, reason: why.to_string() });
+            }
+            (None, true) => {
+                let hint =
+                    format!("{why}; ask again in a moment, or set allowPartial to true for what is there already");
+                return Err(QueryError::Recovering { table, hint });
+            }
+            (None, false) => {
+                let hint = format!("{why}; or set allowPartial to true for what is there");
+                return Err(QueryError::Incomplete { table, hint });
+            }
+        }
     }
     Ok(())
 }

@@ -61,6 +61,14 @@ pub enum QueryError {
         /// What it waits for, and what helps.
         hint: String,
     },
+    /// A table that cannot show all its rows, which does not pass by itself.
+    #[error("table `{table}` cannot show all its rows")]
+    Incomplete {
+        /// The table.
+        table: String,
+        /// What is wrong, and what helps.
+        hint: String,
+    },
     /// The values met at run time do not allow the asked operation, such as a division by zero.
     #[error("{message}")]
     Runtime {
@@ -84,6 +92,7 @@ impl QueryError {
             Self::Exhausted { .. } => ErrorKind::Exhausted,
             Self::Segment(source) => source.kind(),
             Self::Recovering { .. } => ErrorKind::Unavailable,
+            Self::Incomplete { .. } => ErrorKind::Corrupt,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }
@@ -105,7 +114,7 @@ impl QueryError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Invalid { hint, .. } => hint.as_deref(),
-            Self::Recovering { hint, .. } => Some(hint),
+            Self::Recovering { hint, .. } | Self::Incomplete { hint, .. } => Some(hint),
             _ => None,
         }
     }

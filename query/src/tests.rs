@@ -542,7 +542,8 @@ fn what_the_server_hands_in_is_in_the_system_tables() {
 fn a_table_that_is_being_recovered_gives_no_answer_or_one_that_says_so() {
     let timeline = timeline();
     let waits = "pushed rows are read back from the journal";
-    timeline.table("wiki").expect("there").set_unready(Some(Arc::from(waits)));
+    let unready = |passes| Some(freshet_segment::timeline::Unready { why: Arc::from(waits), passes });
+    timeline.table("wiki").expect("there").set_unready(unready(true));
     let engine = engine(Arc::clone(&timeline));
     let ask = |sql: &str, allow_partial: bool| {
         let options = QueryOptions { allow_partial, ..QueryOptions::default() };
@@ -562,6 +563,10 @@ fn a_table_that_is_being_recovered_gives_no_answer_or_one_that_says_so() {
         assert_eq!(partial.rows, ["8"]);
         assert_eq!(partial.missing, [crate::Missing::Rows { table: "wiki".to_owned(), reason: waits.to_owned() }]);
     }
+    timeline.table("wiki").expect("there").set_unready(unready(false));
+    let error = ask("SELECT COUNT(*) FROM wiki", false).expect_err("rows are gone for good");
+    assert!(matches!(error, QueryError::Incomplete { .. }) && error.kind() == ErrorKind::Corrupt, "{error:?}");
+    assert_eq!(ask("SELECT COUNT(*) FROM wiki", true).expect("what is there").missing.len(), 1);
     timeline.table("wiki").expect("there").set_unready(None);
     let whole = ask("SELECT COUNT(*) FROM wiki", true).expect("all of it");
     assert_eq!((whole.rows, whole.missing), (vec!["8".to_owned()], Vec::new()));

@@ -58,6 +58,15 @@ pub enum Changed {
     Everything,
 }
 
+/// Why a table does not show all its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unready {
+    /// What it waits for, or what is wrong.
+    pub why: Arc<str>,
+    /// Whether it passes by itself; else somebody has to do something.
+    pub passes: bool,
+}
+
 /// A table at one moment; immutable.
 #[derive(Debug, Clone)]
 pub struct TableView {
@@ -74,7 +83,7 @@ pub struct TableView {
     /// When the newest record among the visible rows was produced or received.
     pub produced_max: Option<Timestamp>,
     /// Why the visible rows are fewer than were shown before the last start; nothing once they are all back.
-    pub unready: Option<Arc<str>>,
+    pub unready: Option<Unready>,
     segments: Arc<[SegmentEntry]>,
     /// `(seq, earliest event time that came with it or after the entry before)`, rising.
     changes: Arc<[(u64, Timestamp)]>,
@@ -179,7 +188,7 @@ impl TableTimeline {
     }
 
     /// Marks the table as one that does not show all its rows yet, and why; or as one that does.
-    pub fn set_unready(&self, why: Option<Arc<str>>) {
+    pub fn set_unready(&self, why: Option<Unready>) {
         let _turn = self.writer.lock();
         let view = TableView { unready: why, ..TableView::clone(&self.view.load()) };
         self.view.store(Arc::new(view));

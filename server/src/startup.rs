@@ -86,7 +86,7 @@ fn describe(node: &Node) {
         let sealed = view.segments().filter(|entry| entry.segment.is_sealed());
         let (segments, rows) =
             sealed.fold((0_u64, 0_u64), |(n, rows), entry| (n + 1, rows + entry.segment.rows() as u64));
-        let waits_for = view.unready.as_deref().unwrap_or("nothing");
+        let waits_for = view.unready.as_ref().map_or("nothing", |unready| &*unready.why);
         tracing::info!(table = %view.name, segments, rows, bytes = view.stored_bytes(), waits_for, "table is back");
     }
 }

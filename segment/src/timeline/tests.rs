@@ -108,10 +108,11 @@ fn a_table_says_when_it_does_not_show_all_its_rows() {
     let timeline = Timeline::new();
     let schema = Arc::new(TableSchema::new(Vec::new()).expect("a schema"));
     let table = timeline.create_table(TableId(1), &"t".parse().expect("a name"), Arc::clone(&schema));
-    table.set_unready(Some(Arc::from("the journal is replayed")));
+    let why = Unready { why: Arc::from("the journal is replayed"), passes: true };
+    table.set_unready(Some(why.clone()));
     table.publish(Vec::new(), Visible { schema, min_changed: Timestamp::MAX, produced_max: None });
     let unready = timeline.reading().table("t").expect("there").unready.clone();
-    assert_eq!(unready.as_deref(), Some("the journal is replayed"));
+    assert_eq!(unready, Some(why));
     table.set_unready(None);
     assert_eq!(timeline.reading().table("t").expect("there").unready, None);
 }

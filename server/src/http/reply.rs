@@ -354,6 +354,7 @@ impl From<QueryError> for Problem {
         };
         match &error {
             QueryError::Recovering { .. } => problem.code = "RECOVERING",
+            QueryError::Incomplete { .. } => problem.code = "TABLE_INCOMPLETE",
             QueryError::Segment(SegmentError::Unreadable { .. }) => {
                 problem.code = "SEGMENT_UNREADABLE";
                 problem.hint = Some("set allowPartial to true for an answer without it, which is marked so".to_owned());

@@ -62,7 +62,7 @@ pub async fn ready(State(node): State<Arc<Node>>, Query(asked): Query<Readiness>
     let recovering: Map<String, Value> = views
         .iter()
         .filter(|view| asked.table.as_deref().is_none_or(|table| table == view.name.as_str()))
-        .filter_map(|view| Some((view.name.to_string(), json!(view.unready.as_deref()?))))
+        .filter_map(|view| Some((view.name.to_string(), json!(&*view.unready.as_ref()?.why))))
         .collect();
     let ready = recovering.is_empty() && !node.stopping.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

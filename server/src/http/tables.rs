@@ -170,7 +170,7 @@ fn describe(node: &Node, view: &TableView) -> Value {
         "storedBytes": view.stored_bytes(),
         "segments": view.segments().count(),
         "sealedSegments": sealed_segments,
-        "recovering": view.unready.as_deref(),
+        "recovering": view.unready.as_ref().map(|unready| &*unready.why),
         "minTime": range.map(|(min, _)| min.to_iso()),
         "maxTime": range.map(|(_, max)| max.to_iso()),
         "rowsPerSecond": mark.rows_per_second,

@@ -23,7 +23,7 @@ use super::{Body, PushHeader};
 use crate::appender::{Accompanying, Appender};
 use crate::counts::Counts;
 use crate::decode::Rows;
-use crate::error::{IngestError, Result};
+use crate::error::{ErrorKind, IngestError, Result};
 use crate::memory::Reservation;
 use crate::publishing::chain;
 use crate::sealing::Writer;
@@ -174,7 +174,12 @@ impl Keeper {
         if let Err(error) = self.recover() {
             let why = chain(&error);
             tracing::error!(table = %self.table.name, why, "the journal cannot be replayed; its table is not served");
-            self.table.unready(&self.stream, &why);
+            // Only what is wrong with the files stays so; everything else is tried again.
+            if error.kind() == ErrorKind::Corrupt {
+                self.table.stuck(&self.stream, &why);
+            } else {
+                self.table.unready(&self.stream, &why);
+            }
             return;
         }
         self.table.recovered(&self.stream);
@@ -212,7 +217,7 @@ impl Keeper {
     fn freeze_if_due(&mut self) {
         if self.writer.publisher.lost().is_some() {
             // Another process has written this table's journal: nothing here can be trusted to be ours.
-            self.table.unready(&self.stream, "another process took over this node's journal; restart this one");
+            self.table.stuck(&self.stream, "another process took over this node's journal; restart this one");
             self.broken = true;
             return;
         }
