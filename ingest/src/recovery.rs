@@ -50,6 +50,8 @@ pub struct Recovered {
     pub journals: usize,
 }
 
+/// By stream.
+type Waiting = HashMap<Arc<str>, (Arc<Table>, Duration)>;
 type Offsets = BTreeMap<String, BTreeMap<i32, i64>>;
 
 /// Where streams had been read to, in a small file.
@@ -58,7 +60,7 @@ pub(crate) struct Positions {
     file: PathBuf,
     written: Mutex<Offsets>,
     /// Tables that wait for a stream, until when (monotonic).
-    waiting: Mutex<HashMap<Arc<str>, (Arc<Table>, Duration)>>,
+    waiting: Mutex<Waiting>,
 }
 
 impl Positions {
@@ -168,7 +170,7 @@ impl Ingest {
         self.remove_stale_journals();
         let ingest = Arc::downgrade(self);
         self.node.runtime.spawn(async move {
-            let replay = |table| replay(ingest.clone(), table, Arc::clone(&stream));
+            let replay = |table| replay(Weak::clone(&ingest), table, Arc::clone(&stream));
             futures::stream::iter(journals).for_each_concurrent(REPLAYS_MAX, replay).await;
         });
         Ok(recovered)

@@ -36,7 +36,7 @@ pub(crate) fn folder() -> std::path::PathBuf {
 
 pub(crate) fn storage() -> Storage {
     let folder = folder();
-    let deep = DeepStorage::folder(&folder.join("deep"), tokio::runtime::Handle::current()).expect("a folder");
+    let deep = DeepStorage::folder(folder.join("deep"), tokio::runtime::Handle::current()).expect("a folder");
     Storage { deep, disk: Disk::Real, folder, node_id: "node-of-the-test".to_owned() }
 }
 

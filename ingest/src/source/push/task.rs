@@ -339,6 +339,7 @@ impl Keeper {
         }
     }
 
+    #[expect(clippy::vec_box, reason = "as they come out of the queue")]
     fn store(&mut self, jobs: Vec<Box<StoreJob>>) {
         self.mend();
         let mut journaled: Vec<(Box<StoreJob>, Ticket)> = Vec::with_capacity(jobs.len());
