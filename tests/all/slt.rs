@@ -5,6 +5,8 @@
 //! - `PUSH table` with one JSON object on each following line: one push. Several pushes of one table are several batches.
 //! - `SET sqlTimeZone 'zone'` and other context keys, for all that follows.
 //!
+//! Each file runs three times: with its rows growing, sealed, and half of each push sealed and half growing.
+//!
 //! `${table}` in a file is a name of its own, so that files run at the same time and again. A NULL prints as `NULL`, an empty string as
 //! `(empty)`, a double keeps its decimal point.
 
@@ -15,9 +17,40 @@ use freshet_tests::services;
 use serde_json::{Map, Value, json};
 use sqllogictest::{DB, DBOutput, DefaultColumnType, Record, Runner};
 
+/// What becomes of the rows that a file pushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Growing,
+    Sealed,
+    /// The first half of each push.
+    Mixed,
+}
+
 struct Door {
     server: &'static Server,
     context: Map<String, Value>,
+    form: Form,
+}
+
+impl Door {
+    fn push(&self, table: &str, rows: &str) -> u64 {
+        let lines: Vec<&str> = rows.lines().collect();
+        let sealed = match self.form {
+            Form::Growing => 0,
+            Form::Sealed => lines.len(),
+            Form::Mixed => lines.len() / 2,
+        };
+        let (sealed, growing) = lines.split_at(sealed);
+        let mut count = 0;
+        if !sealed.is_empty() {
+            count += self.server.push_lines(table, sealed.join("\n"));
+            self.server.publish(table);
+        }
+        if !growing.is_empty() {
+            count += self.server.push_lines(table, growing.join("\n"));
+        }
+        count
+    }
 }
 
 #[derive(Debug)]
@@ -39,7 +72,7 @@ impl DB for Door {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix("PUSH ") {
             let (table, rows) = rest.split_once('\n').ok_or_else(|| Refused("PUSH without rows".to_owned()))?;
-            let count = self.server.push_lines(table.trim(), rows.to_owned());
+            let count = self.push(table.trim(), rows);
             return Ok(DBOutput::StatementComplete(count));
         }
         if let Some(rest) = text.strip_prefix("SET ") {
@@ -99,12 +132,12 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Runs every record of a file, so that one failure does not hide the others. Gives the number of queries and the failures.
-fn run_file(path: &Path) -> (usize, Vec<String>) {
+fn run_file(path: &Path, form: Form) -> (usize, Vec<String>) {
     let table = unique("slt");
     let text = std::fs::read_to_string(path).unwrap().replace("${table}", &table);
     let copy = tempfile::Builder::new().suffix(".slt").tempfile().unwrap();
     std::fs::write(copy.path(), text).unwrap();
-    let mut runner = Runner::new(|| async { Ok(Door { server: shared(), context: Map::new() }) });
+    let mut runner = Runner::new(|| async move { Ok(Door { server: shared(), context: Map::new(), form }) });
     // Column types are compared, not only counted.
     runner.with_column_validator(sqllogictest::strict_column_validator);
     let records = sqllogictest::parse_file(copy.path()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -114,14 +147,28 @@ fn run_file(path: &Path) -> (usize, Vec<String>) {
     for record in records {
         if let Err(error) = runner.run(record) {
             let text = error.to_string().replace(&copy.path().display().to_string(), &name);
-            failures.push(text);
+            failures.push(format!("{form:?}: {text}"));
         }
     }
     (queries, failures)
 }
 
 #[test]
-fn every_file_holds() {
+fn every_file_holds_on_growing_rows() {
+    every_file_holds(Form::Growing);
+}
+
+#[test]
+fn every_file_holds_on_sealed_rows() {
+    every_file_holds(Form::Sealed);
+}
+
+#[test]
+fn every_file_holds_on_rows_of_both_kinds() {
+    every_file_holds(Form::Mixed);
+}
+
+fn every_file_holds(form: Form) {
     let mut found = Vec::new();
     files(&services::checkout().join("tests/slt"), &mut found);
     assert!(found.len() >= 10, "the files are there: {found:?}");
@@ -129,7 +176,7 @@ fn every_file_holds() {
     let found: Vec<_> = found.into_iter().filter(|path| path.to_string_lossy().contains(&only)).collect();
     let mut failures = Vec::new();
     for path in &found {
-        let (queries, failed) = run_file(path);
+        let (queries, failed) = run_file(path, form);
         assert!(queries > 0, "{} asks nothing", path.display());
         failures.extend(failed);
     }

@@ -440,6 +440,12 @@ impl Server {
         reply["accepted"].as_u64().expect("a count")
     }
 
+    /// Seals and publishes what a table holds now.
+    #[track_caller]
+    pub fn publish(&self, table: &str) {
+        self.post(&format!("/api/v1/tables/{table}/publish"), &json!({})).expect(200);
+    }
+
     /// POST of a SQL request.
     #[track_caller]
     pub fn sql_request(&self, body: &Value) -> Answer {
