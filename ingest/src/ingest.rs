@@ -402,6 +402,30 @@ impl Ingest {
         node.leases.release_all().await;
     }
 
+    /// Ends all threads without publishing what is not on its way yet, as the end of a process does. Blocks.
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let tables = self.tables.all();
+        for publisher in tables.iter().flat_map(|table| table.publishers()) {
+            publisher.stop();
+        }
+        for supervisor in self.supervisors.lock().values() {
+            supervisor.ask_to_stop();
+            supervisor.join();
+        }
+        for table in tables {
+            let push = table.push.lock().take();
+            if let Some(PushTask { jobs, thread, .. }) = push {
+                drop(jobs);
+                let _ = thread.join();
+            }
+            while table.publishers().iter().any(|publisher| publisher.is_running()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn timeline(&self) -> &Timeline {
         &self.node.timeline

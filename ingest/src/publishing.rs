@@ -121,12 +121,13 @@ impl Publisher {
         self.queue.lock().lost.clone()
     }
 
-    /// Waits until everything up to `place` is published.
+    /// Waits until everything up to `place` is published. A step that waits to be taken again is taken now.
     ///
     /// # Errors
     /// `Unavailable` when it is not by then, or was given up.
     pub(crate) fn wait(&self, place: u64, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
+        self.changed.notify_all();
         let mut queue = self.queue.lock();
         loop {
             if queue.done >= place {
@@ -168,6 +169,11 @@ impl Publisher {
     pub(crate) fn stop(&self) {
         self.queue.lock().stopping = true;
         self.changed.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_running(&self) -> bool {
+        self.queue.lock().running
     }
 
     fn run(self: Arc<Self>) {

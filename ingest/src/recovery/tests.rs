@@ -1,5 +1,7 @@
 //! A process that ends at any moment, and the next one on its folder and catalog.
 
+mod simulation;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,6 +29,11 @@ fn sealed_rows(ingest: &Ingest, table: &str) -> u64 {
     view.segments().filter(|e| e.segment.is_sealed()).map(|e| e.segment.rows() as u64).sum()
 }
 
+/// The process ends without warning.
+async fn end(ingest: Arc<Ingest>) {
+    tokio::task::spawn_blocking(move || ingest.crash()).await.expect("no panic");
+}
+
 async fn ready(ingest: &Ingest, table: &str) {
     eventually("ready", || ingest.timeline().reading().table(table).is_some_and(|view| view.unready.is_none())).await;
 }
@@ -41,7 +48,7 @@ async fn pushed_rows_are_there_after_a_crash_published_or_not() {
     assert_eq!(first.memory().used, 0, "sealed rows take no memory of the budget");
     first.push(request("t", "{\"ts\":2,\"n\":2}\n{\"ts\":3,\"n\":3}")).await.expect("stored");
     assert_eq!(column(&first, "t", "n"), ["0", "1", "2", "3"]);
-    drop(first);
+    end(first).await;
 
     for life in 0..2 {
         let again = Ingest::new(next_life(&options));
@@ -51,6 +58,7 @@ async fn pushed_rows_are_there_after_a_crash_published_or_not() {
         assert_eq!(column(&again, "t", "n"), ["0", "1", "2", "3"], "life {life}");
         assert_eq!(column(&again, "t", "s"), ["-", "-", "-", "x"]);
         assert_eq!(again.table_counts("t").stored, 2, "what was replayed");
+        end(again).await;
     }
     let last = Ingest::new(next_life(&options));
     last.recover().await.expect("recovered");
@@ -72,7 +80,7 @@ async fn a_key_stores_once_before_and_after_publishing_and_in_the_next_life() {
     assert_eq!((reused.kind(), reused.hint().is_some()), (ErrorKind::Invalid, true));
     first.publish("t", SOON).await.expect("published");
     first.push(keyed("{\"ts\":1,\"n\":3}", "b")).await.expect("stored");
-    drop(first);
+    end(first).await;
 
     let again = Ingest::new(next_life(&options));
     again.recover().await.expect("recovered");
@@ -139,6 +147,8 @@ async fn each_record_of_a_stream_is_stored_once_through_lives_that_end_anywhere(
         if life % 2 == 0 {
             ingest.shutdown(SOON).await;
             assert_eq!(sealed_rows(&ingest, "t"), sent as u64, "a stop publishes what streams have brought");
+        } else {
+            end(ingest).await;
         }
     }
 }
@@ -252,7 +262,7 @@ async fn a_dropped_table_leaves_no_journal_and_no_rows_for_the_next_life() {
     ingest.push(request("t", "{\"ts\":1,\"n\":2}")).await.expect("stored");
     ingest.drop_table("t").await.expect("dropped");
     ingest.push(request("t", "{\"ts\":1,\"n\":3}")).await.expect("another table of this name");
-    drop(ingest);
+    end(ingest).await;
     let again = Ingest::new(next_life(&options));
     again.recover().await.expect("recovered");
     ready(&again, "t").await;

@@ -433,9 +433,20 @@ async fn a_table_dropped_and_made_again_is_filled_from_the_beginning() {
 
 /// A catalog that is away when told to.
 #[derive(Debug, Default)]
-struct FlakyCatalog {
+pub(crate) struct FlakyCatalog {
     inner: MemoryCatalog,
-    away: AtomicBool,
+    pub(crate) away: AtomicBool,
+    /// So many publications are made, and their answers lost.
+    pub(crate) answers_lost: AtomicUsize,
+}
+
+impl FlakyCatalog {
+    fn check(&self) -> freshet_segment::Result<()> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(SegmentError::unavailable("the catalog", "told to be away"));
+        }
+        Ok(())
+    }
 }
 
 #[async_trait::async_trait]
@@ -453,15 +464,11 @@ impl Catalog for FlakyCatalog {
         self.inner.drop_table(id).await
     }
     async fn widen_schema(&self, id: TableId, seen: &[Seen]) -> freshet_segment::Result<Arc<TableSchema>> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(SegmentError::unavailable("the catalog", "told to be away"));
-        }
+        self.check()?;
         self.inner.widen_schema(id, seen).await
     }
     async fn lease_numbers(&self, id: TableId, count: u32) -> freshet_segment::Result<std::ops::Range<u32>> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(SegmentError::unavailable("the catalog", "told to be away"));
-        }
+        self.check()?;
         self.inner.lease_numbers(id, count).await
     }
     async fn put_supervisor(&self, row: SupervisorRow) -> freshet_segment::Result<()> {
@@ -506,9 +513,17 @@ impl Catalog for FlakyCatalog {
         self.inner.reset_offsets(table, stream, lease, to).await
     }
     async fn publish(&self, publication: Publication) -> freshet_segment::Result<Commit> {
-        self.inner.publish(publication).await
+        self.check()?;
+        let commit = self.inner.publish(publication).await?;
+        let lost = self.answers_lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if lost.is_ok() {
+            let (what, reason) = ("the catalog".to_owned(), "the answer was lost".to_owned());
+            return Err(SegmentError::Unavailable { what, reason, outcome_unknown: true });
+        }
+        Ok(commit)
     }
     async fn publication(&self, id: PublishId) -> freshet_segment::Result<Option<Commit>> {
+        self.check()?;
         self.inner.publication(id).await
     }
     async fn replace(&self, replacement: Replacement) -> freshet_segment::Result<Commit> {
