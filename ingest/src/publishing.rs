@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use freshet_segment::catalog::{Commit, DedupKey, Publication, PublishId, StreamRange};
 use freshet_segment::deep_storage::StoredSegment;
+use freshet_segment::disk::Disk;
 use freshet_segment::error::SegmentError;
 use freshet_segment::failpoint;
 use freshet_segment::growing::GrowingSnapshot;
@@ -278,7 +279,8 @@ impl Publisher {
         // One seal at a time: sorting and writing take memory and a core each.
         let _turn = self.node.seal_turn.lock();
         let staging = self.node.storage.staging();
-        self.node.storage.disk.create_dir_all(&staging)?;
+        // Staging is never read after a crash, so it is on the real disk also where journals are not.
+        Disk::Real.create_dir_all(&staging)?;
         let sources = [VisibleSegment::Growing(Arc::clone(snapshot))];
         let sealing = Sealing {
             id: snapshot.id().clone(),
