@@ -27,7 +27,7 @@ use freshet_segment::sealed::{AttemptId, Layout, SealedSegment, Sealing};
 use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, VISIBLE_FOREVER, VisibleSegment};
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{ErrorKind, IngestError, Result};
+use crate::error::{IngestError, Result};
 use crate::tables::{Node, Table};
 use crate::task::spawn;
 
@@ -208,7 +208,7 @@ impl Publisher {
                     drop(queue);
                     self.changed.notify_all();
                 }
-                Err(error) if matches!(error, SegmentError::Fenced { .. } | SegmentError::Moved { .. }) => {
+                Err(Failure::Lost(error)) => {
                     tracing::error!(table = %self.table.name, group = %self.group, %error, "another writer publishes this stream");
                     self.node.leases.forget(&self.group);
                     let mut queue = self.queue.lock();
@@ -218,11 +218,11 @@ impl Publisher {
                     self.changed.notify_all();
                     return;
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    tracing::info!(table = %self.table.name, %error, "rows of a dropped table are let go");
+                Err(Failure::Dropped) => {
+                    tracing::info!(table = %self.table.name, "rows of a dropped table are let go");
                     self.discard();
                 }
-                Err(error) => {
+                Err(Failure::Again(error)) => {
                     let cause = chain(&error);
                     let mut queue = self.queue.lock();
                     if queue.stuck.as_ref() != Some(&cause) {
@@ -239,7 +239,7 @@ impl Publisher {
         }
     }
 
-    fn publish(&self, work: &Work, progress: &mut Progress) -> Result<(), SegmentError> {
+    fn publish(&self, work: &Work, progress: &mut Progress) -> Result<(), Failure> {
         failpoint!("publish.begin")?;
         for snapshot in work.snapshots.iter().skip(progress.stored.len()) {
             let stored = self.store(snapshot)?;
@@ -249,14 +249,14 @@ impl Publisher {
         let commit = match &progress.commit {
             Some(commit) => commit.clone(),
             None => {
-                let commit = self.commit(work, &progress.stored)?;
+                let commit = self.commit(work, &progress.stored).map_err(Failure::of_commit)?;
                 progress.commit = Some(commit.clone());
                 commit
             }
         };
         failpoint!("publish.committed")?;
         if !progress.handed_over {
-            self.hand_over(work, &progress.stored, &commit)?;
+            self.hand_over(work, &progress.stored, &commit);
             progress.handed_over = true;
         }
         failpoint!("publish.handed_over")?;
@@ -322,7 +322,7 @@ impl Publisher {
     }
 
     /// Memory goes, files come: in one swap, so no reading sees both or neither.
-    fn hand_over(&self, work: &Work, stored: &[StoredSegment], commit: &Commit) -> Result<(), SegmentError> {
+    fn hand_over(&self, work: &Work, stored: &[StoredSegment], commit: &Commit) {
         let entries = stored
             .iter()
             .map(|stored| SegmentEntry {
@@ -345,7 +345,34 @@ impl Publisher {
         });
         self.node.timeline.advance(commit.seq);
         self.table.memory.resize(work.counted, 0);
-        Ok(())
+    }
+}
+
+/// Why a publication was not made.
+enum Failure {
+    /// For a reason that may pass.
+    Again(SegmentError),
+    /// Another writer has the lease or has moved the checkpoint.
+    Lost(SegmentError),
+    /// The catalog no longer has the table.
+    Dropped,
+}
+
+impl From<SegmentError> for Failure {
+    fn from(error: SegmentError) -> Self {
+        Self::Again(error)
+    }
+}
+
+impl Failure {
+    /// Only the catalog can say that a table or a lease is gone; storage that lacks a file or a bucket says nothing of the
+    /// kind.
+    fn of_commit(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Fenced { .. } | SegmentError::Moved { .. } => Self::Lost(error),
+            SegmentError::NotFound { .. } => Self::Dropped,
+            error => Self::Again(error),
+        }
     }
 }
 

@@ -35,7 +35,12 @@ async fn end(ingest: Arc<Ingest>) {
 }
 
 async fn ready(ingest: &Ingest, table: &str) {
-    eventually("ready", || ingest.timeline().reading().table(table).is_some_and(|view| view.unready.is_none())).await;
+    let unready = || ingest.timeline().reading().table(table).map(|view| view.unready.clone());
+    let begun = std::time::Instant::now();
+    while unready() != Some(None) {
+        assert!(begun.elapsed() < Duration::from_secs(90), "table {table} is never ready: {:?}", unready());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,7 +173,8 @@ impl World {
         }
         let sent = self.sent;
         ready(&ingest, "t").await;
-        eventually("all records", || rows(&ingest, "t") >= sent as u64).await;
+        let all = format!("seed {}: {sent} records", self.seed);
+        eventually(&all, || rows(&ingest, "t") >= sent as u64).await;
         if sent > 0 {
             assert_each_once(&ingest, "t", sent);
         }
