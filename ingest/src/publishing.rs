@@ -177,6 +177,11 @@ impl Publisher {
         self.queue.lock().running
     }
 
+    /// Whether what waits is left to the next start.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.queue.lock().stopping
+    }
+
     fn run(self: Arc<Self>) {
         let mut wait = RETRY_MIN;
         let mut progress = Progress::default();

@@ -216,6 +216,18 @@ impl Ingest {
         restored
     }
 
+    /// Opens the journals of tables whose push task has ended before its time.
+    async fn revive(&self) {
+        let stream = crate::source::push::stream(&self.node);
+        for table in self.tables.all() {
+            let ended = table.push.lock().as_ref().is_some_and(|task| task.thread.is_finished());
+            let wanted = ended && table.waits_for(&stream) && !self.stopping.load(Ordering::Acquire);
+            if wanted && let Err(error) = self.push_task(&table).await {
+                tracing::warn!(table = %table.name, error = chain(&error), "a journal cannot be opened yet");
+            }
+        }
+    }
+
     /// Writes positions down, and serves tables that are back, as long as this lives.
     pub(crate) fn watch_positions(self: &Arc<Self>) {
         let ingest = Arc::downgrade(self);
@@ -223,6 +235,7 @@ impl Ingest {
             loop {
                 tokio::time::sleep(EVERY).await;
                 let Some(ingest) = ingest.upgrade() else { return };
+                ingest.revive().await;
                 ingest.positions.settle(&ingest);
                 ingest.positions.write(&ingest);
             }

@@ -135,7 +135,18 @@ impl PushTask {
             survivors: HashMap::new(),
             broken: false,
         };
-        let thread = crate::task::spawn(format!("push {}", table.name), move || keeper.run(queue))?;
+        let thread = crate::task::spawn(format!("push {}", table.name), move || {
+            let mut keeper = keeper;
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| keeper.run(queue)));
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => keeper.give_up(&error),
+                Err(panic) => {
+                    keeper.give_up(&IngestError::internal("its task stopped by a defect"));
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        })?;
         Ok(Self { jobs, thread, window })
     }
 
@@ -170,25 +181,18 @@ struct Keeper {
 
 impl Keeper {
     /// Ends when all senders are gone and all that was accepted is stored.
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        if let Err(error) = self.recover() {
-            let why = chain(&error);
-            tracing::error!(table = %self.table.name, why, "the journal cannot be replayed; its table is not served");
-            // Only what is wrong with the files stays so; everything else is tried again.
-            if error.kind() == ErrorKind::Corrupt {
-                self.table.stuck(&self.stream, &why);
-            } else {
-                self.table.unready(&self.stream, &why);
-            }
-            return;
-        }
+    ///
+    /// # Errors
+    /// When the journal cannot be replayed.
+    fn run(&mut self, mut queue: mpsc::Receiver<Job>) -> Result<()> {
+        self.recover()?;
         self.table.recovered(&self.stream);
         loop {
             self.freeze_if_due();
             let first = self.node.runtime.block_on(async { tokio::time::timeout(IDLE, queue.recv()).await });
             match first {
                 Err(_idle) => self.mend(),
-                Ok(None) => return,
+                Ok(None) => return Ok(()),
                 Ok(Some(Job::Freeze(reply))) => {
                     let _ = reply.send(self.freeze());
                 }
@@ -212,6 +216,25 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// What is in memory and not frozen goes out of sight: the journal has it, and whoever opens it next replays it. What is
+    /// frozen is published first, or the next one would begin before it.
+    fn give_up(&mut self, error: &IngestError) {
+        let why = chain(error);
+        tracing::error!(table = %self.table.name, why, "the journal has to be replayed; until then its table is not served");
+        // Only what is wrong with the files stays so; everything else is tried again.
+        if error.kind() == ErrorKind::Corrupt {
+            self.table.stuck(&self.stream, &why);
+        } else {
+            self.table.unready(&self.stream, &why);
+        }
+        self.writer.discard();
+        let publisher = &self.writer.publisher;
+        while publisher.wait(publisher.newest(), IDLE).is_err()
+            && publisher.lost().is_none()
+            && !publisher.is_stopping()
+        {}
     }
 
     fn freeze_if_due(&mut self) {
