@@ -277,7 +277,8 @@ impl Ingest {
         if published.is_ok() {
             let lease = self.node.leases.hold(supervisor.publisher().group()).await?;
             let (table, stream) = (supervisor.table().id, &supervisor.offsets().stream);
-            self.node.catalog.reset_offsets(table, stream, &lease, None).await?;
+            let reset = self.node.catalog.reset_offsets(table, stream, &lease, None).await;
+            self.node.leases.heed(supervisor.publisher().group(), reset)?;
             supervisor.offsets().forget();
         }
         let started = if supervisor.is_suspended() { Ok(()) } else { supervisor.start() };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use freshet_segment::catalog::{Catalog, LeaseRef};
 use freshet_segment::error::SegmentError;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 /// How long a lease lasts without renewal.
 const LEASE: Duration = Duration::from_secs(30);
@@ -24,11 +25,13 @@ pub(crate) struct Leases {
     /// Names the data folder, which one living process has.
     node: String,
     held: Mutex<HashMap<Arc<str>, LeaseRef>>,
+    /// One asks at a time: two that seize the same lease would shut each other out.
+    turn: Semaphore,
 }
 
 impl Leases {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, node: &str) -> Self {
-        Self { catalog, node: node.to_owned(), held: Mutex::default() }
+        Self { catalog, node: node.to_owned(), held: Mutex::default(), turn: Semaphore::new(1) }
     }
 
     /// The lease of `group`, acquired now when it is not held.
@@ -36,8 +39,14 @@ impl Leases {
     /// # Errors
     /// `Conflict` while another node holds it, or of the catalog.
     pub(crate) async fn hold(&self, group: &Arc<str>) -> Result<LeaseRef, SegmentError> {
-        if let Some(lease) = self.held.lock().get(group) {
-            return Ok(lease.clone());
+        let known = || self.held.lock().get(group).cloned();
+        if let Some(lease) = known() {
+            return Ok(lease);
+        }
+        // Never closed.
+        let _turn = self.turn.acquire().await;
+        if let Some(lease) = known() {
+            return Ok(lease);
         }
         // Refused while another node holds it. Our own may be of an earlier life of this node: the lock of the data folder
         // says that it has ended, and a new epoch shuts out whatever of it is still on its way.
@@ -46,6 +55,14 @@ impl Leases {
         let held = LeaseRef { group: Arc::clone(group), epoch: lease.epoch };
         self.held.lock().insert(Arc::clone(group), held.clone());
         Ok(held)
+    }
+
+    /// Notes it when `result` says that the lease of `group` was lost.
+    pub(crate) fn heed<T>(&self, group: &Arc<str>, result: Result<T, SegmentError>) -> Result<T, SegmentError> {
+        if let Err(SegmentError::Fenced { .. }) = &result {
+            self.forget(group);
+        }
+        result
     }
 
     /// The lease of `group` was lost: the next call of [`Self::hold`] asks for a new one.

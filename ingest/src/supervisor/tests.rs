@@ -77,6 +77,8 @@ pub(crate) struct FakeStream {
     panics: AtomicUsize,
     /// How many records before an assigned position come again, as from a client that owes better.
     redelivers: AtomicUsize,
+    /// Which incarnation of the topic this is; nothing when the brokers cannot tell.
+    pub(crate) id: Mutex<Option<String>>,
 }
 
 impl FakeStream {
@@ -129,7 +131,7 @@ impl Source for FakeSource {
 
     fn stream_id(&mut self) -> Result<Option<String>, SourceError> {
         self.check()?;
-        Ok(None)
+        Ok(self.stream.id.lock().clone())
     }
 
     fn retention(&mut self) -> Result<Option<Duration>, SourceError> {
@@ -429,6 +431,70 @@ async fn a_table_dropped_and_made_again_is_filled_from_the_beginning() {
     assert_each_once(&ingest, "t", 20);
     ingest.reset("t").await.expect("reset");
     eventually("a reset reads again", || rows(&ingest, "t") >= 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_again_is_not_read_however_long_it_is() {
+    let stream = FakeStream::with(1);
+    *stream.id.lock() = Some("first".to_owned());
+    let ingest = fake(&stream, options(256 << 20));
+    stream.numbers(1, 0..20);
+    ingest.submit(fake_spec("t")).await.expect("accepted");
+    eventually("twenty", || rows(&ingest, "t") == 20).await;
+    // Suspended meanwhile, or not.
+    for id in ["second", "third"] {
+        if id == "second" {
+            ingest.suspend("t").await.expect("suspended");
+        }
+        *stream.id.lock() = Some(id.to_owned());
+        if id == "second" {
+            stream.numbers(1, 20..60);
+            ingest.resume("t").await.expect("resumed");
+        }
+        let status = || ingest.status("t").expect("there");
+        eventually("it says so", || status().detailed_state == DetailedState::OffsetsLost).await;
+        let cause = status().cause.unwrap_or_default();
+        assert!(cause.contains("made again") && cause.contains(id), "{cause}");
+        assert_eq!(rows(&ingest, "t"), 20, "no record of the other topic is stored");
+        // The topic of old is back, as after a name that was wrong for a while.
+        stream.logs.lock().get_mut(&0).expect("there").records.truncate(20);
+        *stream.id.lock() = Some("first".to_owned());
+        eventually("healthy", || ingest.supervisor("t").expect("there").healthy).await;
+    }
+    *stream.id.lock() = Some("fourth".to_owned());
+    eventually("it says so", || ingest.status("t").expect("there").detailed_state == DetailedState::OffsetsLost).await;
+    ingest.reset("t").await.expect("reset");
+    eventually("the new one is read from its first record", || rows(&ingest, "t") == 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_range_is_noted_and_skipped_when_the_spec_says_so() {
+    let stream = FakeStream::with(2);
+    let options = options(256 << 20);
+    let ingest = fake(&stream, options.clone());
+    stream.numbers(2, 0..20);
+    ingest.submit(fake_spec("t")).await.expect("accepted");
+    eventually("twenty", || rows(&ingest, "t") == 20).await;
+    ingest.suspend("t").await.expect("suspended");
+    stream.numbers(2, 20..60);
+    stream.logs.lock().get_mut(&1).expect("there").low = 15;
+    ingest.resume("t").await.expect("resumed");
+    eventually("it says so", || ingest.status("t").expect("there").detailed_state == DetailedState::OffsetsLost).await;
+    let gaps = options.catalog.data_gaps(None).await.expect("the catalog");
+    let gaps: Vec<_> = gaps.iter().map(|g| (&*g.stream, g.partition, g.from, g.to)).collect();
+    assert_eq!(gaps, [("kafka:t:topic", 1, 10, 15)]);
+    assert_eq!(rows(&ingest, "t"), 40, "the other stream partition goes on");
+
+    let SourceSpec::Kafka(kafka) = fake_spec("t").source;
+    let skip = KafkaSpec { on_data_loss: crate::spec::OnDataLoss::Skip, ..kafka };
+    ingest.submit(SupervisorSpec { source: SourceSpec::Kafka(skip), ..fake_spec("t") }).await.expect("accepted");
+    eventually("the rest", || rows(&ingest, "t") == 55).await;
+    ingest.publish("t", Duration::from_secs(30)).await.expect("published");
+    assert_each_once(&ingest, "t", 55);
+    let table = options.catalog.table("t").await.expect("the catalog").expect("there").id;
+    let checkpoints = options.catalog.checkpoints(table, "kafka:t:topic").await.expect("the catalog");
+    assert_eq!(checkpoints.iter().map(|c| c.next).collect::<Vec<_>>(), [30, 30]);
+    assert_eq!(options.catalog.data_gaps(None).await.expect("the catalog").len(), 1, "noted once");
 }
 
 /// A catalog that is away when told to.

@@ -73,6 +73,10 @@ pub(super) struct Watch {
     noted: BTreeSet<(StreamPartition, Offset)>,
     /// Which incarnation of the topic this is.
     topic_id: Arc<str>,
+    /// Whether the topic was compared with the catalog's.
+    identified: bool,
+    /// Age at which rows are sealed because of the topic's retention.
+    age_max: Duration,
     /// Ends the tasks of the moment.
     tasks_stop: Arc<Stop>,
     /// Those that looked out of range once: a leader that has just changed may be behind for a moment.
@@ -93,6 +97,8 @@ impl Watch {
             resting: BTreeMap::new(),
             noted: BTreeSet::new(),
             topic_id: Arc::from(""),
+            identified: false,
+            age_max: Duration::MAX,
             tasks_stop: Arc::default(),
             suspects: BTreeSet::new(),
             failed: BTreeMap::new(),
@@ -269,7 +275,7 @@ impl Watch {
     fn begin(&mut self, source: &mut dyn Source, bounds: &BTreeMap<StreamPartition, Bounds>) -> Result<(), Trouble> {
         let offsets = &self.supervisor.offsets;
         let known = offsets.all();
-        if bounds.keys().all(|partition| known.contains_key(partition)) {
+        if self.identified && bounds.keys().all(|partition| known.contains_key(partition)) {
             return Ok(());
         }
         let (node, table) = (&self.supervisor.node, &self.supervisor.table);
@@ -286,7 +292,8 @@ impl Watch {
                     StreamRange { stream, partition: partition.0, topic_id, from: at, to: at }
                 })
                 .collect();
-            node.catalog.start_checkpoints(table.id, &lease, &begins).await
+            let started = node.catalog.start_checkpoints(table.id, &lease, &begins).await;
+            node.leases.heed(self.supervisor.publisher.group(), started)
         })?;
         let other =
             checkpoints.iter().find(|c| !c.topic_id.is_empty() && !topic_id.is_empty() && c.topic_id != topic_id);
@@ -294,6 +301,9 @@ impl Watch {
             return Err(self.other_topic(&other.topic_id, &topic_id));
         }
         self.topic_id = topic_id;
+        self.identified = true;
+        // Sealed well before the topic forgets them, rows can be read again after any crash.
+        self.age_max = source.retention()?.map_or(Duration::MAX, |retention| retention / 4);
         offsets.begin(checkpoints.into_iter().map(|c| (StreamPartition(c.partition), c.next)));
         Ok(())
     }
@@ -432,7 +442,7 @@ impl Watch {
             let appender = Appender::new(Arc::clone(&node), table, self.spec.granularity.segment, rows_max);
             Writer::new(node, appender, Arc::clone(&supervisor.publisher), Arc::clone(&supervisor.offsets.stream))
         });
-        writer.limit_age(self.kafka().task_duration);
+        writer.limit_age(self.kafka().task_duration.min(self.age_max));
         writer.identify(Arc::clone(&self.topic_id));
         writer
     }

@@ -93,7 +93,8 @@ impl PushTask {
         let lease = node.leases.hold(&group).await?;
         let begin =
             StreamRange { stream: Arc::clone(&stream), partition: PARTITION, topic_id: Arc::from(""), from: 0, to: 0 };
-        let checkpoints = node.catalog.start_checkpoints(table.id, &lease, &[begin]).await?;
+        let started = node.catalog.start_checkpoints(table.id, &lease, &[begin]).await;
+        let checkpoints = node.leases.heed(&group, started)?;
         let checkpoint = checkpoints
             .iter()
             .find(|c| c.partition == PARTITION)
