@@ -14,6 +14,7 @@ use figment::{Figment, Provider};
 use freshet_ingest::SealOptions;
 use serde::{Deserialize, Serialize};
 
+use crate::coordinator::Settings;
 use crate::error::ServerError;
 use crate::nearest::{did_you_mean, nearest};
 
@@ -71,6 +72,13 @@ pub struct Config {
     pub seal_age_ms_max: u64,
     /// How long after the end of its interval a segment waits for late rows, in milliseconds. Default 300,000.
     pub seal_grace_ms: u64,
+    /// How long files stay after the last segment that names them was replaced or dropped, in milliseconds. Taking a commit back
+    /// needs them. Default 86,400,000.
+    pub delete_after_ms: u64,
+    /// Segments with fewer rows are merged with their neighbours; 0 leaves all as they are. Default 2,000,000.
+    pub merge_rows_target: u64,
+    /// Most rows of a merged segment. Default 5,000,000.
+    pub merge_rows_max: u64,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// Which log lines are written, in the syntax of tracing's `EnvFilter`. Default `info`.
@@ -166,6 +174,18 @@ pub struct Flags {
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seal_grace_ms: Option<u64>,
+    /// How long files stay after the last segment that names them was replaced or dropped [default: 86400000]
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delete_after_ms: Option<u64>,
+    /// Segments with fewer rows are merged with their neighbours; 0 leaves all as they are [default: 2000000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge_rows_target: Option<u64>,
+    /// Most rows of a merged segment [default: 5000000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge_rows_max: Option<u64>,
     /// text or json [default: text]
     #[arg(long, value_name = "FORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -198,6 +218,9 @@ impl Default for Config {
             seal_bytes_max: 512 << 20,
             seal_age_ms_max: 600_000,
             seal_grace_ms: 300_000,
+            delete_after_ms: 86_400_000,
+            merge_rows_target: 2_000_000,
+            merge_rows_max: 5_000_000,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }
@@ -225,6 +248,9 @@ const KEYS: &[&str] = &[
     "seal_bytes_max",
     "seal_age_ms_max",
     "seal_grace_ms",
+    "delete_after_ms",
+    "merge_rows_target",
+    "merge_rows_max",
     "log_format",
     "log",
 ];
@@ -353,6 +379,17 @@ impl Config {
             bytes_max: usize::try_from(self.seal_bytes_max).unwrap_or(usize::MAX),
             age_max: Duration::from_millis(self.seal_age_ms_max),
             grace: Duration::from_millis(self.seal_grace_ms),
+        }
+    }
+
+    /// How what is stored is taken care of.
+    #[must_use]
+    pub fn care(&self) -> Settings {
+        Settings {
+            delete_after: Duration::from_millis(self.delete_after_ms),
+            merge_rows_target: self.merge_rows_target,
+            merge_rows_max: self.merge_rows_max,
+            ..Settings::default()
         }
     }
 

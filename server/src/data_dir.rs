@@ -95,12 +95,24 @@ impl DataDir {
         self.path.join("journal")
     }
 
+    /// The folder in which files are written before they are stored.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.path.join("staging")
+    }
+
+    /// The folder of local copies of files that are elsewhere.
+    #[must_use]
+    pub fn local(&self) -> PathBuf {
+        self.path.join("local")
+    }
+
     /// Removes what a process that ended in the middle of a seal has left behind; nothing needs it.
     ///
     /// # Errors
     /// [`ServerError::Path`].
     pub fn empty_staging(&self) -> Result<(), ServerError> {
-        let staging = self.path.join("staging");
+        let staging = self.staging();
         match std::fs::remove_dir_all(&staging) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(failed("cannot empty", &staging)(error));

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, DeepPlace, MemoryShares};
+use crate::coordinator::{Coordinator, CoordinatorOptions};
 use crate::data_dir::DataDir;
 use crate::demo::Demo;
 use crate::error::ServerError;
@@ -65,6 +66,8 @@ pub struct Node {
     pub engine: Arc<Engine>,
     /// Takes rows.
     pub ingest: Arc<Ingest>,
+    /// Takes care of what is stored.
+    pub coordinator: Arc<Coordinator>,
     /// Where queries run.
     pub compute: Handle,
     /// Places for queries.
@@ -119,7 +122,7 @@ impl Node {
             catalog: Arc::clone(&catalog),
             timeline: Arc::clone(&timeline),
             clock: Arc::clone(&clock),
-            runtime: io,
+            runtime: io.clone(),
             memory_bytes_max: bytes(memory.unsealed),
             storage: Storage {
                 deep: Arc::clone(&deep),
@@ -129,6 +132,16 @@ impl Node {
             },
             seal: config.seal(),
             limits: freshet_ingest::Limits::default(),
+        });
+        let coordinator = Coordinator::new(CoordinatorOptions {
+            catalog: Arc::clone(&catalog),
+            timeline: Arc::clone(&timeline),
+            storage: Arc::clone(&deep),
+            clock: Arc::clone(&clock),
+            runtime: io,
+            staging: data.staging(),
+            local: data.local(),
+            settings: config.care(),
         });
         let system: Arc<dyn SystemSource> = Arc::new(System {
             catalog: Arc::clone(&catalog),
@@ -168,6 +181,7 @@ impl Node {
             stranded: Mutex::default(),
             engine,
             ingest,
+            coordinator,
             compute,
             ui,
             stopping,

@@ -48,6 +48,7 @@ pub async fn drain(node: &Arc<Node>, closed: &CancellationToken) {
     let deadline = Duration::from_millis(node.config.shutdown_ms_max);
     node.stopping.cancel();
     node.demo.stop().await;
+    node.coordinator.ask_to_stop();
     node.work.close();
     if tokio::time::timeout(deadline, node.work.wait()).await.is_err() {
         let running = node.engine.running();
@@ -60,6 +61,11 @@ pub async fn drain(node: &Arc<Node>, closed: &CancellationToken) {
         }
     }
     node.ingest.shutdown(deadline).await;
+    // What it is at is a whole or nothing; a merge that takes longer is dropped with the process.
+    let coordinator = Arc::clone(&node.coordinator);
+    if tokio::time::timeout(LAST_MOMENT, tokio::task::spawn_blocking(move || coordinator.join())).await.is_err() {
+        tracing::info!("the care of what is stored was in the middle of something; it is done again after the next start");
+    }
     if tokio::time::timeout(LAST_MOMENT, node.catalog_file.close()).await.is_err() {
         tracing::warn!("the catalog is still in use; the next start reads its log");
     }

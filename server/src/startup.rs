@@ -33,6 +33,8 @@ pub async fn recover(node: &Arc<Node>, data: &DataDir) -> Result<(), ServerError
         restore(node, row).await;
     }
     describe(node);
+    let started = node.coordinator.start();
+    started.map_err(|error| ServerError::Start { what: "the care of what is stored", reason: error.to_string() })?;
     let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         tables = recovered.tables,

@@ -5,6 +5,7 @@
 //! code under test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod care;
 mod crash;
 mod druid_http;
 mod durable;

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use freshet_segment::catalog::{Catalog as _, StoredFile};
+use freshet_segment::catalog::{Catalog as _, SqliteCatalog, StoredFile};
 use freshet_segment::clock::{Clock, SystemClock};
 use freshet_segment::deep_storage::DeepStorage;
+use freshet_segment::error::SegmentError;
 use sha2::{Digest as _, Sha256};
 
 use super::offline;
-use crate::config::{Config, Flags, process_environment};
+use crate::config::{Config, DeepPlace, Flags, process_environment};
+use crate::coordinator;
 use crate::data_dir::DataDir;
 use crate::error::ServerError;
 use crate::storage;
@@ -44,13 +46,14 @@ pub(super) enum Catalog {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Makes the catalog again from an export; the old one is kept under another name
+    /// Makes the catalog again from an export, or from the copies in deep storage; the old one is kept under another name
     Rebuild {
         #[command(flatten)]
         place: Place,
-        /// The export, with any log entries after it; - is the standard input
+        /// An export, with any log entries after it; - is the standard input. Without it: the newest copy in deep storage that
+        /// can be used, and the log after it
         #[arg(long, value_name = "FILE")]
-        from: PathBuf,
+        from: Option<PathBuf>,
     },
 }
 
@@ -87,7 +90,7 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new())
 }
 
-fn unreadable(source: freshet_segment::SegmentError) -> ServerError {
+fn unreadable(source: SegmentError) -> ServerError {
     ServerError::Storage { what: "the catalog cannot be read", source }
 }
 
@@ -110,9 +113,15 @@ impl Catalog {
                 write(out.as_deref(), &copy)
             }
             Self::Rebuild { place, from } => {
-                let data = DataDir::open_used(&place.config()?.data_dir)?;
-                let copy = read(from)?;
-                rebuild(&data, &copy)
+                let config = place.config()?;
+                match from {
+                    Some(from) => {
+                        let data = DataDir::open_used(&config.data_dir)?;
+                        rebuild(&data, &Copies::Given(read(from)?))
+                    }
+                    // The whole directory may be lost: what is needed is elsewhere.
+                    None => rebuild(&DataDir::open(&config.data_dir)?, &Copies::DeepStorage(config.deep_place()?)),
+                }
             }
         }
     }
@@ -174,15 +183,42 @@ async fn look(storage: &DeepStorage, file: &StoredFile, deep: bool) -> Option<St
     (!same).then(|| format!("{} is damaged: its bytes do not have the checksum that was published", file.path))
 }
 
+/// What a catalog is made from.
+enum Copies {
+    /// An export.
+    Given(Vec<u8>),
+    /// What the server has stored beside the data.
+    DeepStorage(DeepPlace),
+}
+
+impl Copies {
+    async fn fill(&self, catalog: &SqliteCatalog) -> freshet_segment::Result<()> {
+        match self {
+            Self::Given(copy) => catalog.rebuild(copy).await,
+            Self::DeepStorage(place) => {
+                let storage = storage::open_deep(place, tokio::runtime::Handle::current());
+                let storage = storage.map_err(|error| SegmentError::unavailable("deep storage", error.chain()))?;
+                let rebuilt = coordinator::rebuild(&storage, catalog).await?;
+                for passed_over in &rebuilt.passed_over {
+                    println!("passed over: {passed_over}");
+                }
+                let from = rebuilt.export.as_deref().unwrap_or("nothing but the log");
+                println!("made from {from} and {} log entries", rebuilt.entries);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// A new catalog under a name aside, filled and checked, takes the old one's place.
-fn rebuild(data: &DataDir, copy: &[u8]) -> Result<(), ServerError> {
+fn rebuild(data: &DataDir, copies: &Copies) -> Result<(), ServerError> {
     let path = data.catalog();
     let aside = data.path().join("catalog.db.new");
     remove(&aside)?;
     let checked = offline::block_on(async {
         let catalog = storage::open_catalog_at(&aside, &clock()).await?;
         let failed = |source| ServerError::Storage { what: "the catalog cannot be made from this copy", source };
-        catalog.rebuild(copy).await.map_err(failed)?;
+        copies.fill(&catalog).await.map_err(failed)?;
         let tables = catalog.tables().await.map_err(unreadable)?.len();
         let commit = catalog.last_commit().await.map_err(unreadable)?;
         // Closed its log is in the file, so the file alone can be moved.
@@ -194,6 +230,7 @@ fn rebuild(data: &DataDir, copy: &[u8]) -> Result<(), ServerError> {
         let _left_over = remove(&aside);
     })?;
     let kept = free_name(&path)?;
+    let had_one = path.exists();
     let failed = |what, path: &Path| {
         let path = path.to_owned();
         move |source| ServerError::Path { what, path, source }
@@ -207,7 +244,8 @@ fn rebuild(data: &DataDir, copy: &[u8]) -> Result<(), ServerError> {
     std::fs::rename(&aside, &path).map_err(failed("cannot put in place", &aside))?;
     let synced = std::fs::File::open(data.path()).and_then(|folder| folder.sync_all());
     synced.map_err(failed("cannot sync", data.path()))?;
-    println!("the catalog is made again: {tables} tables, up to commit {commit}; the old one is {}", kept.display());
+    let old = if had_one { format!("the old one is {}", kept.display()) } else { "there was no old one".to_owned() };
+    println!("the catalog is made again: {tables} tables, up to commit {commit}; {old}");
     Ok(())
 }
 

@@ -23,8 +23,8 @@ use freshet_segment::sealed::AttemptId;
 
 use super::{Coordinator, Report, Result};
 
-/// Folder of everything here; the cleanup keeps away from it.
-pub(super) const FOLDER: &str = "_catalog/";
+/// Folder of everything here.
+const FOLDER: &str = "_catalog/";
 const LOG: &str = "_catalog/log";
 const EXPORT: &str = "_catalog/export";
 /// Entries stored in one step.
@@ -244,7 +244,10 @@ pub struct Rebuilt {
 pub async fn rebuild(storage: &DeepStorage, catalog: &dyn Catalog) -> Result<Rebuilt> {
     let stored = Stored::read(storage).await?;
     if stored.log.is_empty() && stored.exports.is_empty() {
-        return Err(SegmentError::NotFound { what: "copy of a catalog below", name: FOLDER.to_owned() });
+        return Err(SegmentError::NotFound {
+            what: "copy of a catalog in deep storage below",
+            name: FOLDER.to_owned(),
+        });
     }
     let mut passed_over = Vec::new();
     let exports = stored.exports.iter().rev().map(|(seq, _, path)| (*seq, Some(path)));

@@ -6,6 +6,8 @@
 //! orphans     listed ─▶ a day old ─▶ of no segment that is about to be published ─▶ the catalog names none ─▶ deleted
 //! staging     a day old;   local copies of remote files that nobody reads
 //! ```
+//! Only names that an attempt gives are orphans: other objects in the folder or bucket are somebody's.
+//!
 //! The catalog never opens a segment again once it has answered that its files may go, so nothing can come back between
 //! the answer and the deletion.
 
@@ -21,7 +23,6 @@ use freshet_segment::sealed::{AttemptId, FileKind};
 use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::VisibleSegment;
 
-use super::catalog_copy::FOLDER;
 use super::{Coordinator, Report, Result};
 
 /// Listing everything costs: once in so long, and when asked.
@@ -131,7 +132,7 @@ impl Coordinator {
         let objects = self.block_on(self.parts.storage.list(""))?;
         let mut old: Vec<String> = objects
             .into_iter()
-            .filter(|object| object.modified < before && !object.path.starts_with(FOLDER))
+            .filter(|object| object.modified < before && is_attempt(&object.path))
             .map(|object| object.path)
             .collect();
         // Looked at before the catalog is asked: rows that are not handed over here yet may be published in between.
@@ -168,6 +169,16 @@ impl Coordinator {
     }
 }
 
+/// Whether a name is one that only an attempt to write a segment gives. Whatever else lies in a bucket is not ours to delete.
+fn is_attempt(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    let [_, day, name] = parts[..] else { return false };
+    let kinds = [FileKind::Parquet, FileKind::Index, FileKind::Meta].map(FileKind::extension);
+    let Some((name, ending)) = name.rsplit_once('.') else { return false };
+    let attempt = name.rsplit_once('-').map_or("", |(_, attempt)| attempt);
+    day.starts_with("day=") && kinds.contains(&ending) && attempt.parse::<AttemptId>().is_ok()
+}
+
 /// A path of a segment's file without `-<attempt>.<ending>`.
 fn attempt_of(path: &str) -> Option<&str> {
     path.rsplit_once('-').map(|(of, _)| of)
@@ -202,4 +213,28 @@ fn delete_old_files(folder: &Path, kept: Duration, but_for: &HashSet<String>) ->
         }
     }
     Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_attempts_are_ours_to_delete() {
+        let hex = "0123456789abcdef0123456789abcdef";
+        for ending in ["parquet", "idx", "json"] {
+            assert!(is_attempt(&format!("t/day=2026-01-01/t_1-{hex}.{ending}")));
+        }
+        for other in [
+            format!("t/day=2026-01-01/t_1-{hex}.csv"),
+            format!("t/2026/t_1-{hex}.json"),
+            format!("day=2026-01-01/t_1-{hex}.json"),
+            format!("a/t/day=2026-01-01/t_1-{hex}.json"),
+            "t/day=2026-01-01/t_1-12.json".to_owned(),
+            "t/day=2026-01-01/report.parquet".to_owned(),
+            "_catalog/log/00000000000000000001-0123456789abcdef0123456789abcdef.json".to_owned(),
+        ] {
+            assert!(!is_attempt(&other), "{other}");
+        }
+    }
 }

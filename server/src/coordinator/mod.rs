@@ -46,6 +46,7 @@ mod testing;
 mod tests;
 
 pub use catalog_copy::{Rebuilt, rebuild};
+pub use removal::Dropped;
 
 type Result<T, E = SegmentError> = std::result::Result<T, E>;
 
@@ -197,7 +198,8 @@ pub struct LastRun {
 }
 
 impl LastRun {
-    fn json(&self) -> Value {
+    /// As answers show it.
+    pub(crate) fn json(&self) -> Value {
         let (done, error) = match &self.outcome {
             Ok(facts) => (json!(facts), Value::Null),
             Err(error) => (Value::Null, json!(error)),

@@ -16,6 +16,7 @@ use crate::node::Node;
 
 pub mod assets;
 pub mod body;
+pub mod care;
 pub mod cells;
 pub mod demo;
 pub mod encode;
@@ -93,11 +94,14 @@ fn own() -> Routes {
         .route("/metrics", get(status::metrics))
         .route("/api/v1/capabilities", get(status::capabilities))
         .route("/api/v1/tables", get(tables::list))
-        .route("/api/v1/tables/{table}", get(tables::one).delete(tables::drop))
+        .route("/api/v1/tables/{table}", get(tables::one).delete(care::drop))
         .route("/api/v1/tables/{table}/columns", get(tables::columns))
         .route("/api/v1/tables/{table}/dead-letters", get(tables::dead_letters))
         .route("/api/v1/tables/{table}/files", get(files::files))
         .route("/api/v1/tables/{table}/publish", post(publish::publish))
+        .route("/api/v1/tables/{table}/undo", post(care::undo))
+        .route("/api/v1/duties", get(care::list))
+        .route("/api/v1/duties/{name}/run", post(care::run))
         .route("/api/v1/push/{table}", post(push::push))
         .route("/api/v1/demo", get(demo::state).post(demo::start).delete(demo::stop))
         .route("/api/v1/live", any(live::socket))

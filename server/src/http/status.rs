@@ -108,6 +108,7 @@ pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
     gauge(&mut out, "freshet_unsealed_bytes_max", "Its budget.", unsealed.max as u64);
     gauge(&mut out, "freshet_queries_running", "Queries running now.", node.engine.running().len() as u64);
     tables(&node, &mut out);
+    node.coordinator.render(&mut out);
     counter(&mut out, "freshet_demo_events_total", "Events sent by the demo stream.", node.demo.state().sent);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()
 }

@@ -42,13 +42,16 @@ pub async fn one(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Re
     Ok(Json(describe(&node, &view)))
 }
 
-/// `DELETE /api/v1/tables/{t}`. The demo's table takes the demo with it, because the stream would make it again at once.
-pub async fn drop(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Result<Json<Value>, Problem> {
-    find(&node, &table)?;
+/// Drops a table, as a client asked. The demo's table takes the demo with it, because the stream would make it again at once.
+///
+/// # Errors
+/// 404; 409 while a supervisor writes it.
+pub async fn drop(node: Arc<Node>, table: &str) -> Result<Json<Value>, Problem> {
+    find(&node, table)?;
     if table == demo::TABLE {
         node.demo.stop().await;
     }
-    drop_now(&node, &table).await?;
+    drop_now(&node, table).await?;
     Ok(Json(json!({"table": table, "dropped": true})))
 }
 
