@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use freshet_segment::failpoint;
 use freshet_tests::cluster::{Server, Setup, command, unique};
 use freshet_tests::wait;
 use serde_json::{Value, json};
@@ -10,6 +11,9 @@ use serde_json::{Value, json};
 /// Rows are sealed when a test says so.
 const SEAL_NEVER: [&str; 6] =
     ["--seal-rows-max", "1000000000", "--seal-age-ms-max", "86400000", "--seal-bytes-max", "100000000000"];
+
+/// How the names of the care's own failpoints begin; `crash` leaves them to this module, because pushing alone reaches none.
+pub(crate) const CARE: [&str; 5] = ["compact.", "drop.", "undo.", "cleanup.", "copy."];
 
 /// Pushes the rows `from..to` of a day of January 2026, and publishes them.
 fn publish(server: &Server, table: &str, day: u32, from: i64, to: i64) {
@@ -143,6 +147,67 @@ fn a_lost_data_directory_comes_back_from_deep_storage() {
     server.restart();
     assert_eq!(server.rows_when_served(&format!("SELECT COUNT(*), SUM(n) FROM \"{table}\"")), expected);
     assert_eq!(expected, json!([[200, 199 * 100]]));
+}
+
+/// One round of everything that the coordinator does, until the process ends. Gives the totals that may be there then.
+fn care_until_the_end(server: &Server, table: &str, all: &Value, some: &Value) -> Vec<Value> {
+    let duty = |name: &str| server.client().post(server.url(&format!("/api/v1/duties/{name}/run"))).json(&json!({}));
+    let path = server.url(&format!("/api/v1/tables/{table}"));
+    if server.try_send(duty("compact")).is_err() {
+        return vec![all.clone()];
+    }
+    let dropping = server.client().delete(format!("{path}?interval=2026-01-01/2026-01-02"));
+    let Ok(dropped) = server.try_send(dropping) else { return vec![all.clone(), some.clone()] };
+    let publish = dropped.expect(200)["publish"].clone();
+    let undoing = server.client().post(format!("{path}/undo")).json(&json!({"publish": publish}));
+    let Ok(undone) = server.try_send(undoing) else { return vec![some.clone(), all.clone()] };
+    let _ = undone.expect(200);
+    for name in ["catalog-copy", "cleanup"] {
+        if server.try_send(duty(name)).is_err() {
+            break;
+        }
+    }
+    vec![all.clone()]
+}
+
+#[test]
+fn a_kill_at_each_step_of_the_care_leaves_every_row_once() {
+    let flags = [&SEAL_NEVER[..], &["--delete-after-ms", "1"]].concat();
+    let server = Setup::default().flags(&flags).start();
+    let deep = server.data_dir().join("deep");
+    for name in failpoint::names().iter().filter(|name| CARE.iter().any(|part| name.starts_with(part))) {
+        println!("{name}");
+        server.kill();
+        server.try_restart(&[("FRESHET_MERGE_ROWS_TARGET", "0")]).unwrap();
+        server.wait_until_ready();
+        let table = unique("steps");
+        for part in 0..3 {
+            publish(&server, &table, 1, part * 10, (part + 1) * 10);
+        }
+        publish(&server, &table, 2, 100, 110);
+        let (all, some) = (json!([[40, 435 + 1_045]]), json!([[10, 1_045]]));
+        assert_eq!(total(&server, &table), all);
+        let orphan = deep.join(format!("{table}/day=2026-01-01/{table}_x-{:032x}.idx", 7));
+        std::fs::write(&orphan, "left behind").unwrap();
+        server.kill();
+        server.try_restart(&[("FRESHET_FAILPOINTS", &format!("{name}=exit"))]).unwrap();
+        server.wait_until_ready();
+        let allowed = care_until_the_end(&server, &table, &all, &some);
+        wait::until_equal(&format!("the end at {name}"), &true, || server.ended().is_some());
+        server.restart();
+        server.wait_until_ready();
+        let seen = total(&server, &table);
+        assert!(allowed.contains(&seen), "{name}: {seen}, not one of {allowed:?}");
+        for duty in ["compact", "catalog-copy", "cleanup", "scrub"] {
+            run(&server, duty);
+        }
+        assert_eq!((total(&server, &table), orphan.exists()), (seen, false), "{name}");
+    }
+    assert!(server.terminate().success());
+    let arguments =
+        ["catalog", "check", "--data-dir", server.data_dir().to_str().unwrap(), "--deep"].map(str::to_owned);
+    let output = command(&arguments.each_ref().map(String::as_str)).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 fn log_entries(folder: &std::path::Path) -> usize {

@@ -17,6 +17,8 @@ use freshet_tests::{reaper, scale, services, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::care::CARE;
+
 /// Seals so often that a kill finds every step of one.
 const SEAL_OFTEN: [&str; 4] = ["--seal-rows-max", "2000", "--seal-age-ms-max", "300"];
 /// Leaves everything in memory and in the journal.
@@ -99,15 +101,17 @@ fn a_kill_at_every_named_place_loses_and_doubles_nothing() {
     let rounds = scale::count("kills at each failpoint", 1, 5);
     let seed = scale::seed("a_kill_at_every_named_place");
     let mut random = Random::new(seed);
-    let names = failpoint::names();
-    assert!(names.len() >= 60, "{} named places: {names:?}", names.len());
+    assert!(failpoint::names().len() >= 60, "{} named places: {:?}", failpoint::names().len(), failpoint::names());
+    // Those of the care are reached by asking for it.
+    let names: Vec<&str> =
+        failpoint::names().iter().copied().filter(|name| !CARE.iter().any(|part| name.starts_with(part))).collect();
     let server = Setup::default().flags(&SEAL_OFTEN).start();
     let (table, ledger) = (unique("failpoints"), Ledger::new());
     let mut sources = pushers(&ledger, &server.address(), &table, 2, seed, 0);
     sources[0].push();
     let mut missed = Vec::new();
     for round in 0..rounds {
-        for name in names {
+        for name in &names {
             let hit = if round == 0 { 1 } else { 1 + random.below(5) };
             let point = format!("{name}=exit@{hit}");
             println!("{point}");

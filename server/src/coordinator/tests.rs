@@ -626,8 +626,8 @@ fn history(seed: u64, steps: usize) -> (u32, usize) {
 
 #[test]
 fn in_any_history_rows_are_there_once_and_files_as_long_as_they_must() {
-    let seeds = std::env::var("FRESHET_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).map(|seed: u64| vec![seed]);
-    let seeds = seeds.unwrap_or_else(|| (1..=8).collect());
+    let asked = std::env::var("FRESHET_TEST_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let seeds = asked.map_or_else(|| (1..=16).collect(), |seed| vec![seed]);
     let (mut undone, mut deleted) = (0, 0);
     for seed in seeds {
         println!("seed {seed}");
@@ -635,5 +635,9 @@ fn in_any_history_rows_are_there_once_and_files_as_long_as_they_must() {
         undone += more_undone;
         deleted += more_deleted;
     }
-    assert!(undone > 0 && deleted > 0, "{undone} undone, {deleted} deleted: the histories say nothing");
+    // One history alone may have nothing to undo.
+    assert!(
+        asked.is_some() || undone > 0 && deleted > 0,
+        "{undone} undone, {deleted} deleted: the histories say nothing"
+    );
 }

@@ -167,9 +167,12 @@ fn describe(answer: &mut Value, commit: Option<&Commit>) {
 /// A table all of whose rows are back: what a journal still holds could not be dropped.
 fn find_ready(node: &Node, table: &str) -> Result<(), Problem> {
     let view = tables::find(node, table)?;
-    let Some(why) = &view.unready else { return Ok(()) };
-    let mut problem = Problem::unavailable(format!("table `{table}` does not show all its rows yet: {why}"))
-        .hint("ask again in a moment; /health/ready says when");
+    let Some(unready) = &view.unready else { return Ok(()) };
+    let message = format!("table `{table}` does not show all its rows: {}", unready.why);
+    if !unready.passes {
+        return Err(Problem::conflict(message).hint("what is wrong with the table has to be put right first"));
+    }
+    let mut problem = Problem::unavailable(message).hint("ask again in a moment; /health/ready says when");
     problem.code = "RECOVERING";
     Err(problem)
 }
