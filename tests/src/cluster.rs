@@ -443,7 +443,7 @@ impl Server {
     /// Seals and publishes what a table holds now.
     #[track_caller]
     pub fn publish(&self, table: &str) {
-        self.post(&format!("/api/v1/tables/{table}/publish"), &json!({})).expect(200);
+        let _ = self.post(&format!("/api/v1/tables/{table}/publish"), &json!({})).expect(200);
     }
 
     /// POST of a SQL request.
