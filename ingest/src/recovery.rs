@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use freshet_segment::catalog::TableRow;
 use freshet_segment::id::TableId;
 use freshet_segment::sealed::SealedSegment;
 use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, VisibleSegment};
@@ -23,8 +24,9 @@ use crate::error::{ErrorKind, Result};
 use crate::ingest::Ingest;
 use crate::publishing::chain;
 use crate::source::StreamPartition;
+use crate::source::push::group as push_group;
 use crate::spec::{SourceSpec, SupervisorSpec};
-use crate::supervisor::stream_name;
+use crate::supervisor::{stream_name, supervisor_group};
 use crate::tables::{Node, Table};
 
 /// How often positions are written down.
@@ -132,7 +134,9 @@ impl Ingest {
         let mut recovered = Recovered::default();
         let stream = crate::source::push::stream(&self.node);
         let mut journals = Vec::new();
-        for row in self.node.catalog.tables().await? {
+        let tables = self.node.catalog.tables().await?;
+        self.take_leases(&tables).await?;
+        for row in tables {
             let table = self.tables.enter_known(row).await?;
             let reading = self.node.catalog.reading(table.id).await?;
             recovered.tables += 1;
@@ -174,6 +178,20 @@ impl Ingest {
             futures::stream::iter(journals).for_each_concurrent(REPLAYS_MAX, replay).await;
         });
         Ok(recovered)
+    }
+
+    /// Shuts out whatever is still on its way from an earlier life of this node: what it commits after this is refused, and
+    /// what it committed before is in the readings that follow.
+    async fn take_leases(&self, tables: &[TableRow]) -> Result<()> {
+        let supervisors = self.node.catalog.supervisors().await?;
+        let groups = supervisors.iter().map(|row| supervisor_group(&row.id));
+        for group in groups.chain(tables.iter().map(|table| push_group(&self.node, table.id))) {
+            // One that another node holds is asked for again by who needs it.
+            if let Err(error) = self.node.leases.hold(&group).await {
+                tracing::warn!(%group, error = chain(&error), "a lease was not taken");
+            }
+        }
+        Ok(())
     }
 
     fn has_journal(&self, table: &Table) -> Result<bool> {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use freshet_segment::time::Timestamp;
 use parking_lot::Mutex;
 
-pub(crate) use offsets::{KeptOffsets, stream_name};
+pub(crate) use offsets::{KeptOffsets, stream_name, supervisor_group};
 pub use status::{DetailedState, RecentError, State, SupervisorStatus, SupervisorView, TaskStatus};
 use watch::Watch;
 
@@ -85,7 +85,7 @@ impl Supervisor {
         open_source: OpenSource,
     ) -> Arc<Self> {
         let suspended = spec.suspended;
-        let group: Arc<str> = Arc::from(format!("supervisor/{}", spec.id));
+        let group = supervisor_group(&spec.id);
         let publisher = table.publisher(&node, &offsets.stream, &group);
         Arc::new(Self {
             publisher,

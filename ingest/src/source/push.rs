@@ -20,7 +20,7 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::record::PushHeader;
-pub(crate) use self::task::{Job, PushTask, StoreJob, stream};
+pub(crate) use self::task::{Job, PushTask, StoreJob, group, stream};
 use crate::dead_letter::{RAW_BYTES_MAX, RejectedRow};
 use crate::decode::Rows;
 use crate::decode::json::{each_element, position, syntax_reason};

@@ -73,3 +73,8 @@ impl KeptOffsets {
 pub(crate) fn stream_name(id: &str, topic: &str) -> Arc<str> {
     Arc::from(format!("kafka:{id}:{topic}"))
 }
+
+/// The group whose lease a supervisor's tasks write under.
+pub(crate) fn supervisor_group(id: &str) -> Arc<str> {
+    Arc::from(format!("supervisor/{id}"))
+}

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use freshet_segment::catalog::{DedupKey, StreamRange};
 use freshet_segment::error::SegmentError;
 use freshet_segment::failpoint;
+use freshet_segment::id::TableId;
 use freshet_segment::journal::{
     Claim, IdempotencyWindow, Journal, JournalOptions, NewRecord, Record, RecordKey, StoredKey, Ticket,
 };
@@ -82,6 +83,11 @@ pub(crate) fn stream(node: &Node) -> Arc<str> {
     Arc::from(format!("push/{}", node.storage.node_id))
 }
 
+/// Who writes the journal of a table at a node.
+pub(crate) fn group(node: &Node, table: TableId) -> Arc<str> {
+    Arc::from(format!("{}/{table}", stream(node)))
+}
+
 impl PushTask {
     /// Opens the journal, replays what is not published, then takes pushes.
     ///
@@ -89,7 +95,7 @@ impl PushTask {
     /// Of the catalog and the disk; `Corrupt` when the journal is damaged.
     pub(crate) async fn start(node: &Arc<Node>, table: &Arc<Table>) -> Result<Self> {
         let stream = stream(node);
-        let group: Arc<str> = Arc::from(format!("{stream}/{}", table.id));
+        let group = group(node, table.id);
         let lease = node.leases.hold(&group).await?;
         let begin =
             StreamRange { stream: Arc::clone(&stream), partition: PARTITION, topic_id: Arc::from(""), from: 0, to: 0 };
