@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freshet_segment::catalog::{Catalog, LeaseRef};
@@ -27,11 +28,19 @@ pub(crate) struct Leases {
     held: Mutex<HashMap<Arc<str>, LeaseRef>>,
     /// One asks at a time: two that seize the same lease would shut each other out.
     turn: Semaphore,
+    /// This process ends: what is still on its way must not take back what was given up.
+    closed: AtomicBool,
 }
 
 impl Leases {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, node: &str) -> Self {
-        Self { catalog, node: node.to_owned(), held: Mutex::default(), turn: Semaphore::new(1) }
+        Self {
+            catalog,
+            node: node.to_owned(),
+            held: Mutex::default(),
+            turn: Semaphore::new(1),
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// The lease of `group`, acquired now when it is not held.
@@ -47,6 +56,9 @@ impl Leases {
         let _turn = self.turn.acquire().await;
         if let Some(lease) = known() {
             return Ok(lease);
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(SegmentError::unavailable("a lease", "this server is stopping"));
         }
         // Refused while another node holds it. Our own may be of an earlier life of this node: the lock of the data folder
         // says that it has ended, and a new epoch shuts out whatever of it is still on its way.
@@ -86,6 +98,8 @@ impl Leases {
 
     /// Lets others take over at once.
     pub(crate) async fn release_all(&self) {
+        self.closed.store(true, Ordering::Release);
+        let _turn = self.turn.acquire().await;
         let held: Vec<LeaseRef> = self.held.lock().drain().map(|(_, lease)| lease).collect();
         for lease in held {
             if let Err(error) = self.catalog.release_lease(&lease).await {

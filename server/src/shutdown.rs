@@ -64,7 +64,9 @@ pub async fn drain(node: &Arc<Node>, closed: &CancellationToken) {
     // What it is at is a whole or nothing; a merge that takes longer is dropped with the process.
     let coordinator = Arc::clone(&node.coordinator);
     if tokio::time::timeout(LAST_MOMENT, tokio::task::spawn_blocking(move || coordinator.join())).await.is_err() {
-        tracing::info!("the care of what is stored was in the middle of something; it is done again after the next start");
+        tracing::info!(
+            "the care of what is stored was in the middle of something; it is done again after the next start"
+        );
     }
     if tokio::time::timeout(LAST_MOMENT, node.catalog_file.close()).await.is_err() {
         tracing::warn!("the catalog is still in use; the next start reads its log");
