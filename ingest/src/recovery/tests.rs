@@ -1,5 +1,6 @@
 //! A process that ends at any moment, and the next one on its folder and catalog.
 
+mod owners;
 mod simulation;
 
 use std::sync::Arc;
