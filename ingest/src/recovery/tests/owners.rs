@@ -32,7 +32,7 @@ async fn of_two_owners_the_one_with_the_stale_epoch_is_refused() {
         let catalog =
             SqliteCatalog::open(&folder().join("catalog.db"), Arc::new(SystemClock::new())).await.expect("a catalog");
         let seal = SealOptions { rows_max: 30, ..SealOptions::default() };
-        let shared = IngestOptions { catalog: catalog.clone(), seal, ..options(256 << 20) };
+        let shared = IngestOptions { catalog: Arc::clone(&catalog) as _, seal, ..options(256 << 20) };
         let stream = FakeStream::with(2);
         let mut sent = 0;
         let owners: Vec<Arc<Ingest>> = NODES.iter().map(|name| fake(&stream, node(&shared, name))).collect();
