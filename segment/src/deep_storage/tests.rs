@@ -94,19 +94,18 @@ fn an_object_store_does_what_is_owed() {
     );
 }
 
-/// Runs where `FRESHET_TEST_S3` names a server, as `http://127.0.0.1:9000/bucket`; keys are `test` and `test`.
+/// Runs where `FRESHET_TEST_S3` names a server with a bucket `freshet`, as `127.0.0.1:9000`; keys are `test` and `test`.
 #[test]
 fn an_s3_server_does_what_is_owed() {
     let Ok(address) = std::env::var("FRESHET_TEST_S3") else {
         eprintln!("SKIPPED: FRESHET_TEST_S3 names no S3 server");
         return;
     };
-    let (endpoint, bucket) = address.rsplit_once('/').expect("http://host:port/bucket");
     let runtime = runtime();
     let config = S3Config {
-        endpoint: Some(endpoint.to_owned()),
-        bucket: bucket.to_owned(),
-        prefix: "freshet/tests".to_owned(),
+        endpoint: Some(format!("http://{address}")),
+        bucket: "freshet".to_owned(),
+        prefix: format!("tests/{}", std::process::id()),
         region: "us-east-1".to_owned(),
         allow_http: true,
         credentials: Some(("test".to_owned(), "test".to_owned())),
