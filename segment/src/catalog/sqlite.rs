@@ -76,6 +76,7 @@ impl SqliteCatalog {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
+                .after_release(|connection, _| Box::pin(is_at_rest(connection)))
         };
         let mut first = SqliteConnection::connect_with(&options).await.map_err(|error| failed("opening", error))?;
         let fresh = prepare(&mut first).await;
@@ -105,6 +106,14 @@ impl SqliteCatalog {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection can be used again. A full disk or a failed read makes SQLite end a transaction by itself; the roll-back
+/// that follows then fails, and to the driver the transaction is open for ever. Such a connection is closed.
+async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // The roll-back of a dropped transaction waits in the connection's queue before this.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// A new file's name must survive a power cut as its content does.

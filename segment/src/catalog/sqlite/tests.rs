@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::Catalog;
 use crate::catalog::suite::{self, Bench, Subject};
+use crate::catalog::{Catalog, SupervisorRow};
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
 use crate::time::Timestamp;
@@ -138,4 +138,32 @@ async fn two_that_share_a_file_see_each_other_and_one_lease() {
     assert!(matches!(lost.as_slice(), [SegmentError::Moved { found: Some(3), .. }]), "{lost:?}");
     assert_eq!(bench.open_ids().await.len(), 3);
     other.is_sound().await;
+}
+
+/// SQLite ends a transaction by itself when there is no room; the next one must not meet what is left of it.
+#[tokio::test]
+async fn a_full_disk_costs_one_transaction_and_not_the_connection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = opened(&folder, "full.db").await;
+    let spec = |id: &str, bytes: usize| SupervisorRow {
+        id: id.to_owned(),
+        table: "t".parse().expect("a name"),
+        spec: "x".repeat(bytes),
+        suspended: false,
+    };
+    // The limit is the connection's own, as is the trouble.
+    let limited: i64 =
+        sqlx::query_scalar("PRAGMA max_page_count = 1").fetch_one(&catalog.writer).await.expect("no more pages");
+    assert!(limited > 1);
+    for _ in 0..3 {
+        catalog.put_supervisor(spec("before", 10)).await.expect("there is room in the pages there are");
+        let full = catalog.put_supervisor(spec("large", 1 << 20)).await.expect_err("full");
+        assert_eq!(full.kind(), ErrorKind::Exhausted, "{full}");
+        let small = catalog.put_supervisor(spec("small", 10)).await;
+        assert!(small.is_ok(), "{small:?}");
+        let _: i64 =
+            sqlx::query_scalar("PRAGMA max_page_count = 1").fetch_one(&catalog.writer).await.expect("no more pages");
+    }
+    let kept: Vec<String> = catalog.supervisors().await.expect("read").into_iter().map(|row| row.id).collect();
+    assert_eq!(kept, ["before", "small"]);
 }
