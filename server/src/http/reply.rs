@@ -273,9 +273,22 @@ fn told(error: &SegmentError) -> String {
     text
 }
 
+/// What can be done about a failure below that may pass.
+fn cure(error: &SegmentError) -> Option<String> {
+    match error.kind() {
+        ErrorKind::Exhausted if matches!(error, SegmentError::Io { .. }) => {
+            Some("make room on the disk; what was refused can be sent again, work goes on by itself".to_owned())
+        }
+        ErrorKind::Unavailable | ErrorKind::Exhausted => Some("try again later".to_owned()),
+        _ => None,
+    }
+}
+
 impl From<SegmentError> for Problem {
     fn from(error: SegmentError) -> Self {
-        of_kind(error.kind(), told(&error))
+        let mut problem = of_kind(error.kind(), told(&error));
+        problem.hint = cure(&error);
+        problem
     }
 }
 
@@ -290,7 +303,10 @@ impl From<IngestError> for Problem {
             problem.status = StatusCode::UNPROCESSABLE_ENTITY;
         }
         problem.at = error.at();
-        problem.hint = error.hint();
+        problem.hint = error.hint().or_else(|| match &error {
+            IngestError::Segment(inner) => cure(inner),
+            _ => None,
+        });
         if let Some(after) = error.retry_after() {
             problem.retry_after_s = Some(u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
         }
