@@ -12,7 +12,9 @@
 //! is given up: those rows are the other's, and reading starts again from the catalog.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use freshet_segment::catalog::{Commit, DedupKey, Publication, PublishId, StreamRange};
@@ -29,7 +31,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::{IngestError, Result};
 use crate::tables::{Node, Table};
-use crate::task::spawn;
+use crate::task::{panic_text, spawn};
 
 /// First and longest wait before a failed step is taken again.
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -200,7 +202,7 @@ impl Publisher {
             if progress.id != Some(work.id) {
                 progress = Progress { id: Some(work.id), ..Progress::default() };
             }
-            match self.publish(&work, &mut progress) {
+            match self.attempt(&work, &mut progress) {
                 Ok(()) => {
                     wait = RETRY_MIN;
                     let mut queue = self.queue.lock();
@@ -242,6 +244,16 @@ impl Publisher {
                 }
             }
         }
+    }
+
+    /// A defect costs this attempt. Without another one the queue would stand still until the process ends.
+    fn attempt(&self, work: &Work, progress: &mut Progress) -> Result<(), Failure> {
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.publish(work, progress)));
+        attempt.unwrap_or_else(|panic| {
+            self.node.panics.fetch_add(1, Ordering::Relaxed);
+            let reason = format!("it stopped by a defect: {}", panic_text(&*panic));
+            Err(Failure::Again(SegmentError::unavailable("publishing", reason)))
+        })
     }
 
     fn publish(&self, work: &Work, progress: &mut Progress) -> Result<(), Failure> {

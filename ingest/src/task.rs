@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use freshet_segment::failpoint;
 use parking_lot::{Condvar, Mutex};
 
 use crate::appender::Accompanying;
@@ -21,7 +22,7 @@ use crate::counts::{Counts, SharedCounts};
 use crate::dead_letter::{DeadLetter, Origin, quote};
 use crate::decode::json::JsonDecoder;
 use crate::decode::{BadField, DecodeRules, Decoder, Rows};
-use crate::error::Result;
+use crate::error::{IngestError, Result};
 use crate::sealing::Writer;
 use crate::source::{Offset, RawBatch, RawRecord, Source, SourceError, StreamPartition};
 use crate::spec::{DecoderSpec, SupervisorSpec, TuningSpec};
@@ -129,7 +130,10 @@ impl StreamTask {
             self.skip();
             if let Some(partitions) = assignment {
                 let positions = self.offsets.of(&partitions);
-                if let Err(error) = self.source.assign(&positions) {
+                let assigned = failpoint!("stream.assigned")
+                    .map_err(|error| SourceError::Lost(error.to_string()))
+                    .and_then(|()| self.source.assign(&positions));
+                if let Err(error) = assigned {
                     *self.link.trouble.lock() = Some(error);
                     *self.link.assignment.lock() = Some(partitions);
                     self.stop.wait(RETRY_MIN);
@@ -164,7 +168,8 @@ impl StreamTask {
             return;
         }
         tracing::debug!(supervisor = %self.spec.id, ?reason, asked, "rows are frozen to be published");
-        if let Err(error) = self.writer.freeze(None) {
+        let frozen = failpoint!("stream.freeze").map_err(IngestError::from).and_then(|()| self.writer.freeze(None));
+        if let Err(error) = frozen {
             *self.link.stuck.lock() = Some(error.to_string());
         }
         // Only now: whoever asked looks for what is queued once this is false.
@@ -222,14 +227,18 @@ impl StreamTask {
             let bad = rows.refused() + rows.rows_with_errors();
             let received = self.node.clock.now();
             let produced = |record: u32| fresh.get(record as usize).and_then(|r| r.produced).unwrap_or(received);
-            match self.writer.appender.append(rows, produced, accompanying, Some(&self.counts)) {
+            let stored = failpoint!("stream.polled")
+                .map_err(IngestError::from)
+                .and_then(|()| self.writer.appender.append(rows, produced, accompanying, Some(&self.counts)));
+            match stored {
                 Ok(()) => {
                     for (partition, to) in &next {
                         let from = positions.get(partition).unwrap_or(to);
                         self.writer.stored(partition.0, *from, *to);
                     }
                     self.offsets.advance(&next);
-                    *self.link.stuck.lock() = None;
+                    // Rows and positions agree from here on: there is nothing that an error could undo.
+                    *self.link.stuck.lock() = failpoint!("stream.stored").err().map(|error| error.to_string());
                     return Some(bad);
                 }
                 Err(error) => {

@@ -15,8 +15,9 @@ mod topic_id;
 
 use std::time::{Duration, Instant};
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::metadata::MetadataPartition;
@@ -59,9 +60,24 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("socket.keepalive.enable", "true"),
 ];
 
+/// What the library says goes to our log; that a partition was read to its end is no trouble.
+struct Logged;
+
+impl ClientContext for Logged {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if !matches!(error, KafkaError::PartitionEOF(_))
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
+        {
+            tracing::warn!(%error, reason, "the Kafka client has trouble");
+        }
+    }
+}
+
+impl ConsumerContext for Logged {}
+
 /// A client of one topic.
 pub struct KafkaSource {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Logged>,
     topic: String,
     /// For people: the brokers of the spec.
     brokers: String,
@@ -98,7 +114,7 @@ impl KafkaSource {
         for (name, value) in FIXED {
             config.set(*name, *value);
         }
-        let consumer = config.create().map_err(|error| SourceError::Lost(config_error(&error)))?;
+        let consumer = config.create_with_context(Logged).map_err(|error| SourceError::Lost(config_error(&error)))?;
         let brokers = spec.properties.get("bootstrap.servers").cloned().unwrap_or_default();
         Ok(Self {
             consumer,

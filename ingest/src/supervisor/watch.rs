@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use freshet_segment::catalog::{DataGap, StreamRange};
 use freshet_segment::error::SegmentError;
+use freshet_segment::failpoint;
 use freshet_segment::time::Timestamp;
 
 use super::status::{DetailedState, State};
@@ -300,6 +301,7 @@ impl Watch {
         if let Some(other) = other {
             return Err(self.other_topic(&other.topic_id, &topic_id));
         }
+        failpoint!("stream.begun")?;
         self.topic_id = topic_id;
         self.identified = true;
         // Sealed well before the topic forgets them, rows can be read again after any crash.
