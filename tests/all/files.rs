@@ -32,7 +32,6 @@ fn ask_python(python: &std::path::Path, input: &Value) -> Value {
 }
 
 #[test]
-#[ignore = "needs the durable path"]
 fn duckdb_and_pyarrow_read_what_sql_reads() {
     let Some(python) = services::python() else { return };
     let (server, table) = (Setup::default().start(), unique("files"));

@@ -16,3 +16,4 @@ mod live;
 mod push;
 mod server;
 mod slt;
+mod streams;
