@@ -18,13 +18,13 @@ root=$(cd "$here/.." && pwd)
 . "$here/services/lib.sh"
 cd "$root"
 
-pieces=(kills failpoints calls stops restart disk retry moments damage s3 kafka)
+pieces=(kills failpoints calls stops restart disk retry moments damage s3 kafka streams poison)
 
 # tests_of PIECE: the tests, by the beginning of their names.
 tests_of() {
   case "$1" in
     kills) echo crash::kills_at_random_moments ;;
-    failpoints) echo crash::a_kill_at_every_named_place crash::an_error_at_every_named_place ;;
+    failpoints) echo crash::a_kill_at_every_named_place crash::an_error_at_every_named_place crash::a_panic_at_every_named_place ;;
     calls) echo crash::a_kill_at_every_system_call crash::a_sync_that_fails ;;
     stops) echo crash::a_process_that_stood_still ;;
     restart) echo crash::a_table_that_is_replayed ;;
@@ -34,6 +34,8 @@ tests_of() {
     damage) echo faults::a_missing_file faults::a_changed_byte ;;
     s3) echo faults::a_deep_storage_that_fails ;;
     kafka) echo faults::a_broker_behind_a_bad_network faults::brokers_that_go ;;
+    streams) echo streams::a_kill_while streams::an_error_or_a_panic streams::records_that_went streams::a_topic_that_was_made_again ;;
+    poison) echo streams::bad_ ;;
     all) local piece; for piece in "${pieces[@]}"; do tests_of "$piece"; done ;;
     *) die "unknown piece $1; there are: ${pieces[*]} all" ;;
   esac
@@ -69,7 +71,7 @@ for test in "${tests[@]}"; do
   # A filter that finds nothing passes, and proves nothing.
   if ! grep -q "^test result: .* [1-9][0-9]* passed" "$log" && [ "$result" = passed ]; then result="FAILED: no such test"; fi
   if [ "$result" != passed ]; then failed=$((failed + 1)); fi
-  counts=$(sed -n 's/^\([A-Za-z ]*\): \([0-9]*\) (release: .*/\2 \1/p' "$log" | paste -sd ',' | sed 's/,/, /g')
+  counts=$(sed -n 's/^\(test [^ ]* [.]* \)\{0,1\}\([A-Za-z0-9, -]*\): \([0-9]*\) (release: .*/\3 \2/p' "$log" | paste -sd ',' | sed 's/,/, /g')
   seed=$(sed -n 's/.*FRESHET_TEST_SEED=\([0-9]*\).*/\1/p' "$log" | paste -sd ' ')
   rows+=("| $(date -u +%F) | $commit | \`$test\` | ${counts:-1} | ${seed:--} | $((SECONDS - start)) s | $result |")
 done
