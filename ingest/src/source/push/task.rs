@@ -445,8 +445,14 @@ impl Keeper {
 }
 
 fn refuse(job: StoreJob, error: &SegmentError) {
+    // The whole cause names files: it is for the log.
+    tracing::warn!(cause = chain(error), "a push was refused");
+    let why = match error.kind() {
+        ErrorKind::Exhausted => "the disk is full",
+        _ => "the disk does not take them now",
+    };
     let error = IngestError::Unavailable {
-        what: format!("the rows could not be made safe: {}", chain(error)),
+        what: format!("the rows could not be made safe: {why}"),
         hint: Some("send them again, with the same Idempotency-Key if there was one".to_owned()),
     };
     let _ = job.reply.send(Err(error));
