@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use freshet_segment::catalog::{Commit, DedupKey, Publication, PublishId, StreamRange};
 use freshet_segment::deep_storage::StoredSegment;
 use freshet_segment::disk::Disk;
-use freshet_segment::error::SegmentError;
+use freshet_segment::error::{SegmentError, chain};
 use freshet_segment::failpoint;
 use freshet_segment::growing::GrowingSnapshot;
 use freshet_segment::id::SegmentId;
@@ -423,18 +423,6 @@ struct Progress {
     stored: Vec<StoredSegment>,
     commit: Option<Commit>,
     handed_over: bool,
-}
-
-/// An error with its causes, as one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 /// Between three quarters of `wait` and all of it, so that many writers do not come back at once.

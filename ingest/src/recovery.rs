@@ -22,12 +22,12 @@ use parking_lot::Mutex;
 
 use crate::error::{ErrorKind, Result};
 use crate::ingest::Ingest;
-use crate::publishing::chain;
 use crate::source::StreamPartition;
 use crate::source::push::group as push_group;
 use crate::spec::{SourceSpec, SupervisorSpec};
 use crate::supervisor::{stream_name, supervisor_group};
 use crate::tables::{Node, Table};
+use freshet_segment::error::chain;
 
 /// How often positions are written down.
 const EVERY: Duration = Duration::from_secs(1);

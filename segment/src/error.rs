@@ -197,5 +197,17 @@ impl SegmentError {
     }
 }
 
+/// An error with its causes, as one line: for logs, and for states that people read.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
 /// Result of this crate.
 pub type Result<T, E = SegmentError> = std::result::Result<T, E>;

@@ -14,11 +14,11 @@ use freshet_segment::time::Timestamp;
 use super::status::{DetailedState, State};
 use super::{Supervisor, TaskView};
 use crate::appender::Appender;
-use crate::publishing::chain;
 use crate::sealing::Writer;
 use crate::source::{Bounds, Offset, Source, SourceError, StreamPartition};
 use crate::spec::{KafkaSpec, OnDataLoss, SourceSpec, SupervisorSpec};
 use crate::task::{Ended, Stop, StreamTask, TaskLink, panic_text, spawn};
+use freshet_segment::error::chain;
 
 /// Longest time between two looks at the stream: a new stream partition is found within it.
 const PERIOD_MAX: Duration = Duration::from_secs(30);

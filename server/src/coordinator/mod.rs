@@ -21,7 +21,7 @@ use std::time::Duration;
 use freshet_segment::catalog::Catalog;
 use freshet_segment::clock::Clock;
 use freshet_segment::deep_storage::DeepStorage;
-use freshet_segment::error::SegmentError;
+use freshet_segment::error::{SegmentError, chain};
 use freshet_segment::id::TableId;
 use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::Timeline;
@@ -453,16 +453,4 @@ impl Coordinator {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
     }
-}
-
-/// An error with its causes, as one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

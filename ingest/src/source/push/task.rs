@@ -26,9 +26,9 @@ use crate::counts::Counts;
 use crate::decode::Rows;
 use crate::error::{ErrorKind, IngestError, Result};
 use crate::memory::Reservation;
-use crate::publishing::chain;
 use crate::sealing::Writer;
 use crate::tables::{Node, Table};
+use freshet_segment::error::chain;
 
 /// Bodies that wait for a table's push task. Each may be 64 MiB; the memory budget bounds their sum.
 const JOBS_WAITING_MAX: usize = 64;
