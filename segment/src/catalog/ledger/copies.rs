@@ -174,11 +174,13 @@ impl<B: Books> Ledger<B> {
     pub(super) async fn log_entries(&mut self, after: u64, limit: usize) -> Result<Vec<LogEntry>> {
         let from = Some(after.saturating_add(1).to_value());
         let waiting: Vec<OutboxEntry> = self.scan(Scan { from, limit: Some(limit), ..Scan::default() }).await?;
-        // What waits has no hole: entries are forgotten from the first on, up to one.
-        let first = waiting.first().map_or(0, |entry| entry.seq);
-        let last = waiting.last().map_or(0, |entry| entry.seq);
-        let whole = waiting.iter().zip(first..).all(|(entry, seq)| entry.seq == seq);
-        if !whole || (waiting.len() < limit && !waiting.is_empty() && last != self.counter(COMMIT).await?) {
+        // What waits has no hole and ends with the last commit: entries are forgotten from the first on, up to one. So how
+        // many there are, which their guard knows, says where they begin.
+        let guard = [Value::Text(OutboxEntry::RELATION.name.to_owned()), Value::Text(String::new())];
+        let count = self.get::<GuardRow>(&guard).await?.map_or(0, |guard| guard.rows);
+        let last = self.counter(COMMIT).await?;
+        let first = last.saturating_sub(count).max(after).saturating_add(1);
+        if !waiting.iter().map(|entry| entry.seq).eq((first..=last).take(limit)) {
             return Err(SegmentError::corrupt("the catalog's `outbox`", format!("an entry after {after} is gone")));
         }
         Ok(waiting.into_iter().map(|entry| LogEntry { seq: entry.seq, bytes: entry.line.into_bytes() }).collect())
