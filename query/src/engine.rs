@@ -39,9 +39,9 @@ use crate::error::{QueryError, Result};
 use crate::plan::interrupt::make_interruptible;
 use crate::request::{Missing, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
 use crate::sql;
-use crate::sql::functions;
+use crate::sql::functions::{self, catalogue};
 use crate::sql::resolve::{Scope, planning_error};
-use crate::sql::system::{CATALOG, DEFAULT_SCHEMA, QueryCatalog, Routine, SystemSource};
+use crate::sql::system::{CATALOG, DEFAULT_SCHEMA, QueryCatalog, SystemSource};
 use crate::stream::{Message, ResultStream};
 
 /// Rows of a batch.
@@ -74,7 +74,6 @@ pub struct Engine {
     timeline: Arc<Timeline>,
     clock: Arc<dyn Clock>,
     base: SessionState,
-    routines: Arc<Vec<Routine>>,
     system: Option<Arc<dyn SystemSource>>,
     planning: Arc<Semaphore>,
     running: Arc<Mutex<Running>>,
@@ -152,12 +151,10 @@ impl Engine {
             datafusion::execution::FunctionRegistry::register_udf(&mut base, function)
                 .map_err(QueryError::from_datafusion)?;
         }
-        let routines = Arc::new(list_routines(&base));
         Ok(Arc::new(Self {
             timeline: options.timeline,
             clock: options.clock,
             base,
-            routines,
             system: options.system,
             planning: Arc::new(Semaphore::new(options.threads.max(1) * 2)),
             running: Arc::default(),
@@ -250,7 +247,7 @@ impl Engine {
         let scope = Scope {
             tables: &tables,
             functions: &|name| self.has_function(name),
-            function_names: &|| self.routines.iter().map(|r| r.name.clone()).collect(),
+            function_names: &|| catalogue::all().map(|f| f.name.to_owned()).collect(),
         };
         let prepared = sql::prepare(parsed, &scope, &options.zone, started, &request.parameters)?;
         if !prepared.explain {
@@ -258,12 +255,7 @@ impl Engine {
         }
         let query = Arc::new(QueryContext::new(reading.clone(), started, token, deadline, partial));
         let mut state = self.base.clone();
-        state.register_catalog_list(QueryCatalog::list(
-            reading.clone(),
-            Arc::clone(&self.routines),
-            self.system.clone(),
-            options.filter_pushdown,
-        ));
+        state.register_catalog_list(QueryCatalog::list(reading.clone(), self.system.clone(), options.filter_pushdown));
         state.config_mut().set_extension(Arc::clone(&query));
 
         let statement = Statement::Statement(Box::new(SqlStatement::Query(prepared.query)));
@@ -316,7 +308,7 @@ impl Engine {
             || self.base.aggregate_functions().contains_key(name)
             || self.base.window_functions().contains_key(name)
             || self.base.higher_order_functions().contains_key(name)
-            || functions::REWRITTEN.iter().any(|(n, ..)| n.eq_ignore_ascii_case(name))
+            || catalogue::find(name).is_some()
             || matches!(name, "grouping" | "unnest")
     }
 }
@@ -500,34 +492,4 @@ fn explain(plan: &Arc<dyn ExecutionPlan>, columns: &[OutputColumn], tables: &[St
     let arrays =
         cells.iter().map(|(_, text)| Arc::new(StringViewArray::from_iter_values([text])) as ArrayRef).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|e| QueryError::internal(e.to_string()))
-}
-
-/// Every function a query can call, by name.
-fn list_routines(state: &SessionState) -> Vec<Routine> {
-    let mut routines: HashMap<String, Routine> = HashMap::new();
-    let mut add = |name: &str, aggregator: bool, signatures: Option<String>| {
-        let name = name.to_ascii_uppercase();
-        if !name.starts_with("__") {
-            routines.insert(name.clone(), Routine { name, aggregator, signatures });
-        }
-    };
-    for (name, function) in state.scalar_functions() {
-        add(name, false, function.documentation().map(|d| one_line(&d.syntax_example)));
-    }
-    for (name, function) in state.window_functions() {
-        add(name, true, function.documentation().map(|d| one_line(&d.syntax_example)));
-    }
-    for (name, function) in state.aggregate_functions() {
-        add(name, true, function.documentation().map(|d| one_line(&d.syntax_example)));
-    }
-    for (name, aggregator, signature) in functions::REWRITTEN {
-        add(name, *aggregator, Some((*signature).to_owned()));
-    }
-    let mut routines: Vec<_> = routines.into_values().collect();
-    routines.sort_by(|a, b| a.name.cmp(&b.name));
-    routines
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_uppercase()
 }

@@ -121,6 +121,10 @@ impl Rewriter<'_> {
                 Expr::ILike { negated, any, expr, pattern: Box::new(pattern), escape_char }
             }
             Expr::Function(function) => self.function(function)?,
+            // The one function that is written without brackets and that the parser does not know.
+            Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("PI") => {
+                call("PI", Vec::new())
+            }
             other => other,
         })
     }

@@ -1,4 +1,4 @@
-//! INFORMATION_SCHEMA and sys: tables about tables, built when a query asks from its reading, the function registry, and what the
+//! INFORMATION_SCHEMA and sys: tables about tables, built when a query asks from its reading, the function catalogue, and what the
 //! server hands in.
 //!
 //! They are ordinary tables in memory, so joins, filters and functions work on them as on any other.
@@ -17,6 +17,7 @@ mod sys;
 
 use crate::error::QueryError;
 use crate::plan::table::FreshetTable;
+use crate::sql::functions::catalogue;
 
 pub use sys::{DataGapRow, DeadLetterRow, SystemSource};
 pub(crate) use sys::{SYS, SYS_NAMES};
@@ -32,22 +33,10 @@ pub(crate) const TABLE_NAMES: [&str; 4] = ["COLUMNS", "ROUTINES", "SCHEMATA", "T
 /// All schemas, in the order they are listed.
 const SCHEMAS: [&str; 4] = [INFORMATION_SCHEMA, "druid", "lookup", SYS];
 
-/// A function, as ROUTINES lists it.
-#[derive(Debug, Clone)]
-pub(crate) struct Routine {
-    /// Upper-case name.
-    pub(crate) name: String,
-    /// Whether it aggregates.
-    pub(crate) aggregator: bool,
-    /// One form a line.
-    pub(crate) signatures: Option<String>,
-}
-
 /// The catalog of one query.
 #[derive(Debug)]
 pub(crate) struct QueryCatalog {
     reading: Reading,
-    routines: Arc<Vec<Routine>>,
     system: Option<Arc<dyn SystemSource>>,
     pushdown: bool,
 }
@@ -56,11 +45,10 @@ impl QueryCatalog {
     /// The tables that `reading` shows.
     pub(crate) fn list(
         reading: Reading,
-        routines: Arc<Vec<Routine>>,
         system: Option<Arc<dyn SystemSource>>,
         pushdown: bool,
     ) -> Arc<dyn CatalogProviderList> {
-        Arc::new(CatalogList(Arc::new(Self { reading, routines, system, pushdown })))
+        Arc::new(CatalogList(Arc::new(Self { reading, system, pushdown })))
     }
 }
 
@@ -132,7 +120,7 @@ impl SchemaProvider for Information {
             "SCHEMATA" => schemata(),
             "TABLES" => tables(&self.0.reading),
             "COLUMNS" => columns(&self.0.reading),
-            "ROUTINES" => routines(&self.0.routines),
+            "ROUTINES" => routines(),
             _ => return Ok(None),
         };
         Ok(Some(rows.table()?))
@@ -373,17 +361,19 @@ fn column_row(schema: &str, table: &str, index: usize, column: &Column) -> Vec<C
 const ROUTINES: &[&str] =
     &["ROUTINE_CATALOG", "ROUTINE_SCHEMA", "ROUTINE_NAME", "ROUTINE_TYPE", "IS_AGGREGATOR", "SIGNATURES"];
 
-fn routines(routines: &[Routine]) -> Rows {
-    let cells = routines
-        .iter()
-        .map(|r| {
+fn routines() -> Rows {
+    let mut functions: Vec<_> = catalogue::all().collect();
+    functions.sort_by_key(|f| f.name);
+    let cells = functions
+        .into_iter()
+        .map(|f| {
             vec![
                 CATALOG.into(),
                 INFORMATION_SCHEMA.into(),
-                r.name.as_str().into(),
+                f.name.into(),
                 "FUNCTION".into(),
-                (if r.aggregator { "YES" } else { "NO" }).into(),
-                r.signatures.as_deref().into(),
+                (if f.aggregator { "YES" } else { "NO" }).into(),
+                f.signature.into(),
             ]
         })
         .collect();

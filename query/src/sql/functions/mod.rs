@@ -3,6 +3,7 @@
 //! Each is one row of a table: name, signature for people, types and a function over Arrow arrays. Times are always
 //! Timestamp(ms, UTC); zone, period and pattern are literals by the time a function runs, put there by the dialect.
 
+pub(crate) mod catalogue;
 mod joda;
 mod text;
 mod time;
@@ -63,40 +64,6 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
 pub(crate) fn check_unit(unit: &str) -> Result<(), String> {
     time::extractor(unit).map(|_| ())
 }
-
-/// Names that the dialect understands and writes in other words, with their signatures.
-pub(crate) const REWRITTEN: &[(&str, bool, &str)] = &[
-    ("TIME_IN_INTERVAL", false, "TIME_IN_INTERVAL(timestamp, interval)"),
-    ("TIMESTAMPADD", false, "TIMESTAMPADD(unit, count, timestamp)"),
-    ("CURRENT_TIMESTAMP", false, "CURRENT_TIMESTAMP"),
-    ("LOCALTIMESTAMP", false, "LOCALTIMESTAMP"),
-    ("CURRENT_DATE", false, "CURRENT_DATE"),
-    ("VARIANCE", true, "VARIANCE(x)"),
-    ("MOD", false, "MOD(x, y)"),
-    ("DIV", false, "DIV(x, y)"),
-    ("SAFE_DIVIDE", false, "SAFE_DIVIDE(x, y)"),
-    ("TEXTCAT", false, "TEXTCAT(a, b)"),
-    ("STRLEN", false, "STRLEN(text)"),
-    ("TRUNCATE", false, "TRUNCATE(x [, digits])"),
-    ("CEILING", false, "CEILING(x)"),
-    ("BITWISE_AND", false, "BITWISE_AND(x, y)"),
-    ("BITWISE_OR", false, "BITWISE_OR(x, y)"),
-    ("BITWISE_XOR", false, "BITWISE_XOR(x, y)"),
-    ("BITWISE_SHIFT_LEFT", false, "BITWISE_SHIFT_LEFT(x, bits)"),
-    ("BITWISE_SHIFT_RIGHT", false, "BITWISE_SHIFT_RIGHT(x, bits)"),
-    ("APPROX_COUNT_DISTINCT", true, "APPROX_COUNT_DISTINCT(x)"),
-    ("APPROX_COUNT_DISTINCT_BUILTIN", true, "APPROX_COUNT_DISTINCT_BUILTIN(x)"),
-    ("APPROX_COUNT_DISTINCT_DS_HLL", true, "APPROX_COUNT_DISTINCT_DS_HLL(x [, lgK [, type]])"),
-    ("APPROX_COUNT_DISTINCT_DS_THETA", true, "APPROX_COUNT_DISTINCT_DS_THETA(x [, size])"),
-    ("APPROX_QUANTILE", true, "APPROX_QUANTILE(x, probability)"),
-    ("APPROX_QUANTILE_DS", true, "APPROX_QUANTILE_DS(x, probability [, k])"),
-    ("EARLIEST", true, "EARLIEST(x [, bytes])"),
-    ("LATEST", true, "LATEST(x [, bytes])"),
-    ("EARLIEST_BY", true, "EARLIEST_BY(x, timestamp [, bytes])"),
-    ("LATEST_BY", true, "LATEST_BY(x, timestamp [, bytes])"),
-    ("ANY_VALUE", true, "ANY_VALUE(x [, bytes])"),
-    ("LISTAGG", true, "LISTAGG(x, separator [, bytes])"),
-];
 
 struct DruidFunction {
     definition: &'static Definition,

@@ -1,0 +1,138 @@
+//! Functions of time.
+
+use super::Family::Time;
+use super::FunctionDoc;
+
+pub(super) const ROWS: &[FunctionDoc] = &[
+    FunctionDoc::scalar(
+        Time,
+        "CURRENT_TIMESTAMP",
+        "CURRENT_TIMESTAMP",
+        "The moment the query began; the same everywhere in it.",
+        "CURRENT_TIMESTAMP > TIMESTAMP '2015-01-01 00:00:00'",
+        "true",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "LOCALTIMESTAMP",
+        "LOCALTIMESTAMP",
+        "The same as CURRENT_TIMESTAMP.",
+        "LOCALTIMESTAMP = CURRENT_TIMESTAMP",
+        "true",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "CURRENT_DATE",
+        "CURRENT_DATE",
+        "The date on which the query began, in its zone.",
+        "CURRENT_DATE <= CURRENT_TIMESTAMP",
+        "true",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIME_FLOOR",
+        "TIME_FLOOR(timestamp, period [, origin [, timezone]])",
+        "The beginning of the bucket of length `period` (ISO 8601) that holds the instant; buckets follow the calendar of the \
+         zone and are counted from `origin`, else from 1970-01-01 in the zone.",
+        "TIME_FLOOR(TIMESTAMP '2015-09-12 13:47:00', 'PT15M')",
+        "\"2015-09-12T13:45:00.000Z\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIME_CEIL",
+        "TIME_CEIL(timestamp, period [, origin [, timezone]])",
+        "As TIME_FLOOR, but the end of the bucket; an instant on a border stays.",
+        "TIME_CEIL(TIMESTAMP '2015-09-12 13:47:00', 'P1D')",
+        "\"2015-09-13T00:00:00.000Z\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIME_SHIFT",
+        "TIME_SHIFT(timestamp, period, step [, timezone])",
+        "The instant moved by `step` periods along the calendar of the zone; `step` may be negative.",
+        "TIME_SHIFT(TIMESTAMP '2015-01-31 00:00:00', 'P1M', 1)",
+        "\"2015-02-28T00:00:00.000Z\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIME_EXTRACT",
+        "TIME_EXTRACT(timestamp, unit [, timezone])",
+        "One number of the instant in the zone: EPOCH, MILLISECOND, SECOND, MINUTE, HOUR, DAY, DOW, ISODOW, DOY, WEEK, MONTH, \
+         QUARTER, YEAR, ISOYEAR, DECADE, CENTURY or MILLENNIUM. Weeks are ISO weeks, Monday is 1.",
+        "TIME_EXTRACT(TIMESTAMP '2015-09-12 23:30:00', 'HOUR', 'Europe/Zurich')",
+        "1",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "EXTRACT",
+        "EXTRACT(unit FROM timestamp)",
+        "As TIME_EXTRACT, in the query's zone.",
+        "EXTRACT(DOW FROM TIMESTAMP '2015-09-12 00:00:00')",
+        "6",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "DATE_TRUNC",
+        "DATE_TRUNC('unit', timestamp)",
+        "The beginning of the unit that holds the instant: MILLISECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR, \
+         DECADE, CENTURY or MILLENNIUM.",
+        "DATE_TRUNC('month', TIMESTAMP '2015-09-12 13:47:00')",
+        "\"2015-09-01T00:00:00.000Z\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIME_PARSE",
+        "TIME_PARSE(text [, pattern [, timezone]])",
+        "The instant that the text names, by a Joda pattern or, without one, ISO 8601; null where it cannot be read.",
+        "TIME_PARSE('12/09/2015', 'dd/MM/yyyy')",
+        "\"2015-09-12T00:00:00.000Z\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIME_FORMAT",
+        "TIME_FORMAT(timestamp [, pattern [, timezone]])",
+        "The instant as text, by a Joda pattern or, without one, ISO 8601.",
+        "TIME_FORMAT(TIMESTAMP '2015-09-12 13:47:00', 'EEE d MMM yyyy')",
+        "\"Sat 12 Sep 2015\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIME_IN_INTERVAL",
+        "TIME_IN_INTERVAL(timestamp, 'start/end')",
+        "Whether the instant is in the interval; its end is not part of it.",
+        "TIME_IN_INTERVAL(TIMESTAMP '2015-09-12 13:47:00', '2015-09-12/2015-09-13')",
+        "true",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIMESTAMPADD",
+        "TIMESTAMPADD(unit, count, timestamp)",
+        "The instant moved by `count` units: SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER or YEAR.",
+        "TIMESTAMPADD(DAY, -30, TIMESTAMP '2015-09-12 00:00:00')",
+        "\"2015-08-13T00:00:00.000Z\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIMESTAMPDIFF",
+        "TIMESTAMPDIFF(unit, from, to)",
+        "How many whole units lie between two instants; negative when the second comes first.",
+        "TIMESTAMPDIFF(MONTH, TIMESTAMP '2015-01-31 00:00:00', TIMESTAMP '2015-03-30 00:00:00')",
+        "1",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "MILLIS_TO_TIMESTAMP",
+        "MILLIS_TO_TIMESTAMP(millis)",
+        "The instant so many milliseconds after 1970-01-01T00:00:00Z.",
+        "MILLIS_TO_TIMESTAMP(1442018818771)",
+        "\"2015-09-12T00:46:58.771Z\"",
+    ),
+    FunctionDoc::scalar(
+        Time,
+        "TIMESTAMP_TO_MILLIS",
+        "TIMESTAMP_TO_MILLIS(timestamp)",
+        "Milliseconds since 1970-01-01T00:00:00Z.",
+        "TIMESTAMP_TO_MILLIS(TIMESTAMP '2015-09-12 00:46:58.771')",
+        "1442018818771",
+    ),
+];
