@@ -12,6 +12,51 @@ pub(crate) const SQL_TYPE_KEY: &str = "freshet.sql_type";
 /// Metadata key of the stored type, as the segments write it.
 const STORED_TYPE_KEY: &str = "freshet.type";
 
+/// Sketches that a column of an answer can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SketchKind {
+    /// Counts distinct values.
+    Hll,
+    /// Counts distinct values and knows intersections.
+    Theta,
+    /// Ranks and quantiles.
+    Quantiles,
+    /// Quantiles, finest at both ends.
+    TDigest,
+}
+
+impl SketchKind {
+    const ALL: [Self; 4] = [Self::Hll, Self::Theta, Self::Quantiles, Self::TDigest];
+
+    /// Druid's name of the type.
+    pub(crate) fn type_name(self) -> &'static str {
+        match self {
+            Self::Hll => "HLLSketch",
+            Self::Theta => "thetaSketch",
+            Self::Quantiles => "quantilesDoublesSketch",
+            Self::TDigest => "tDigestSketch",
+        }
+    }
+
+    /// A field that holds such sketches.
+    pub(crate) fn field(self, name: &str) -> Field {
+        let metadata = [(STORED_TYPE_KEY.to_owned(), self.type_name().to_owned())];
+        Field::new(name, DataType::Binary, true).with_metadata(metadata.into())
+    }
+
+    /// The sketch that a field is marked with.
+    pub(crate) fn of(field: &Field) -> Option<Self> {
+        let name = field.metadata().get(STORED_TYPE_KEY)?;
+        Self::ALL.into_iter().find(|kind| kind.type_name() == name)
+    }
+}
+
+/// A field of JSON texts.
+pub(crate) fn json_field(name: &str) -> Field {
+    let metadata = [(STORED_TYPE_KEY.to_owned(), "JSON".to_owned())];
+    Field::new(name, DataType::Utf8View, true).with_metadata(metadata.into())
+}
+
 /// Druid's native types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -24,11 +69,15 @@ pub enum NativeType {
     ArrayLong,
     ArrayDouble,
     ComplexJson,
+    Sketch(SketchKind),
     Complex,
 }
 
 impl fmt::Display for NativeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Sketch(kind) = self {
+            return write!(f, "COMPLEX<{}>", kind.type_name());
+        }
         f.write_str(match self {
             Self::String => "STRING",
             Self::Long => "LONG",
@@ -38,7 +87,7 @@ impl fmt::Display for NativeType {
             Self::ArrayLong => "ARRAY<LONG>",
             Self::ArrayDouble => "ARRAY<DOUBLE>",
             Self::ComplexJson => "COMPLEX<json>",
-            Self::Complex => "COMPLEX",
+            Self::Sketch(_) | Self::Complex => "COMPLEX",
         })
     }
 }
@@ -103,6 +152,9 @@ impl OutputColumn {
 fn types_of(field: &Field) -> (NativeType, SqlType) {
     if field.metadata().get(STORED_TYPE_KEY).is_some_and(|t| t == "JSON") {
         return (NativeType::ComplexJson, SqlType::Other);
+    }
+    if let Some(kind) = SketchKind::of(field) {
+        return (NativeType::Sketch(kind), SqlType::Other);
     }
     if field.metadata().get(SQL_TYPE_KEY).is_some_and(|t| t == "DATE") {
         return (NativeType::Long, SqlType::Date);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionState;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -39,6 +40,7 @@ use crate::error::{QueryError, Result};
 use crate::plan::interrupt::make_interruptible;
 use crate::request::{Missing, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
 use crate::sql;
+use crate::sql::aggregates;
 use crate::sql::functions::{self, catalogue};
 use crate::sql::resolve::{Scope, planning_error};
 use crate::sql::system::{CATALOG, DEFAULT_SCHEMA, QueryCatalog, SystemSource};
@@ -147,9 +149,11 @@ impl Engine {
         tuning.optimizer.enable_dynamic_filter_pushdown = false;
         let mut base =
             SessionStateBuilder::new().with_default_features().with_config(config).with_runtime_env(runtime).build();
-        for function in functions::all() {
-            datafusion::execution::FunctionRegistry::register_udf(&mut base, function)
-                .map_err(QueryError::from_datafusion)?;
+        for function in functions::all().into_iter().chain(aggregates::sketch_functions()) {
+            FunctionRegistry::register_udf(&mut base, function).map_err(QueryError::from_datafusion)?;
+        }
+        for aggregate in aggregates::all() {
+            FunctionRegistry::register_udaf(&mut base, aggregate).map_err(QueryError::from_datafusion)?;
         }
         Ok(Arc::new(Self {
             timeline: options.timeline,

@@ -127,13 +127,54 @@ fn totals_and_extremes() {
     );
     assert_eq!(
         rows(
-            "SELECT COUNT(DISTINCT page), APPROX_COUNT_DISTINCT(\"user\"), COUNT(DISTINCT channel), COUNT(DISTINCT cityName), \
+            "SELECT COUNT(DISTINCT page), COUNT(DISTINCT \"user\"), COUNT(DISTINCT channel), COUNT(DISTINCT cityName), \
               COUNT(DISTINCT countryName), COUNT(DISTINCT namespace), COUNT(DISTINCT metroCode) FROM wikipedia"
         ),
         ["35143|10531|51|1005|113|265|92"]
     );
+}
+
+/// 1975.4928563312633 and 2022.0132512824923, to the digits that the order of additions leaves.
+#[test]
+fn deviation_and_variance() {
     let deviation = rows("SELECT STDDEV_SAMP(added), VAR_POP(deleted) FROM wikipedia");
-    assert!(deviation[0].starts_with("1975.49285633") && deviation[0].contains("|2022.01325128"), "{deviation:?}");
+    assert!(deviation[0].starts_with("1975.492856331") && deviation[0].contains("|2022.013251282"), "{deviation:?}");
+}
+
+/// Numbers of the answers of one row, on each form of the table.
+fn numbers_of(sql: &str) -> Vec<Vec<f64>> {
+    let of = |form| {
+        let answer = answer(&wikipedia(form), QueryRequest::new("q", sql)).expect("an answer");
+        answer.rows[0].split('|').map(|cell| cell.parse().expect("a number")).collect()
+    };
+    FORMS.map(of).to_vec()
+}
+
+#[test]
+fn approximate_distinct_counts_are_near() {
+    let sql = "SELECT APPROX_COUNT_DISTINCT(page), APPROX_COUNT_DISTINCT(\"user\"), APPROX_COUNT_DISTINCT_DS_HLL(page), \
+               APPROX_COUNT_DISTINCT_DS_THETA(page), APPROX_COUNT_DISTINCT_BUILTIN(cityName), \
+               HLL_SKETCH_ESTIMATE(DS_HLL(\"user\")), THETA_SKETCH_ESTIMATE(DS_THETA(page, 4096)) FROM wikipedia";
+    for counts in numbers_of(sql) {
+        for (count, truth) in counts.iter().zip([35143.0, 10531.0, 35143.0, 35143.0, 1005.0, 10531.0, 35143.0]) {
+            assert!((count / truth - 1.0).abs() < 0.05, "{count} of {truth}");
+        }
+    }
+}
+
+/// Exact, interpolated, are 18, 934 and 3807.84. A sketch may give the value of a rank up to 2 % away: the bounds are the
+/// exact values of those ranks, computed with another engine.
+#[test]
+fn quantiles_are_within_their_rank_error() {
+    let sql = "SELECT APPROX_QUANTILE_DS(added, 0.5), APPROX_QUANTILE_DS(added, 0.95), APPROX_QUANTILE_DS(added, 0.99), \
+               DS_GET_QUANTILE(DS_QUANTILES_SKETCH(added, 256), 0.5), TDIGEST_QUANTILE(added, 0.95) FROM wikipedia";
+    let p50 = (18.0, 18.0);
+    let bounds = [p50, (626.0, 1530.0), (1530.0, 199_818.0), p50, (626.0, 1530.0)];
+    for quantiles in numbers_of(sql) {
+        for (value, (low, high)) in quantiles.iter().zip(bounds) {
+            assert!((low..=high).contains(value), "{value} is not between {low} and {high}");
+        }
+    }
 }
 
 #[test]

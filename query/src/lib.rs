@@ -51,7 +51,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use columns::{NativeType, OutputColumn, SqlType};
+pub use columns::{NativeType, OutputColumn, SketchKind, SqlType};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Position, QueryError, Result};
 pub use request::{Missing, Parameter, ParameterValue, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};

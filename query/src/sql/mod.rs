@@ -5,8 +5,9 @@
 //!      ─ resolve: tables and functions exist          ─▶ errors with places and near names
 //!      ─ names, rewrite: Druid's forms                ─▶ syntax tree that DataFusion plans
 //! ```
-//! Nothing here reads data; [`system`] and [`functions`] are what the planned query then finds.
+//! Nothing here reads data; [`system`], [`functions`] and [`aggregates`] are what the planned query then finds.
 
+pub(crate) mod aggregates;
 pub(crate) mod dialect;
 pub(crate) mod functions;
 mod literals;

@@ -237,6 +237,11 @@ fn place_of(column: &Column) -> Option<Position> {
 fn unknown_column(field: &Column, valid: &[Column], diagnosed: Option<Position>) -> QueryError {
     let near = nearest(&field.name, valid.iter().map(|c| c.name.as_str()));
     let hint = match near {
+        _ if field.name == "__time" => {
+            let hint = "EARLIEST and LATEST take the time of a row from its column __time; where there is none, name the time: \
+                        EARLIEST_BY(x, time), LATEST_BY(x, time)";
+            Some(hint.to_owned())
+        }
         Some(near) => Some(format!("did you mean \"{near}\"?")),
         None if valid.is_empty() => None,
         None => {

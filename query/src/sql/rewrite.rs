@@ -7,14 +7,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, DuplicateTreatment, ExactNumberInfo, Expr,
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, ObjectName, OrderByExpr,
-    OrderByOptions, Query, Select, Spanned, Value, VisitorMut,
+    BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, Select, Spanned, Value, VisitorMut,
 };
 use freshet_segment::time::{Interval, Period, Timestamp, Zone};
 
 use crate::error::{QueryError, Result};
 use crate::request::Parameter;
+use crate::sql::aggregates;
 use crate::sql::dialect::position_of_span;
 use crate::sql::functions;
 use crate::sql::literals::{
@@ -271,6 +271,9 @@ impl Rewriter<'_> {
         }
         let Some(args) = plain_args(&f) else { return Ok(Expr::Function(f)) };
         check_literals(&name, &args)?;
+        if aggregates::rewrite(&mut f, &name, args.clone(), &self.zone_text())? {
+            return Ok(Expr::Function(f));
+        }
         let count = args.len();
         let args = |positions: std::ops::Range<usize>| args[positions].to_vec();
         Ok(match name.as_str() {
@@ -346,48 +349,6 @@ impl Rewriter<'_> {
                 };
                 call("TIME_FLOOR", vec![time, text(period), null(), self.zone_text()])
             }
-            // Exact answers are legal where Druid approximates.
-            "APPROX_COUNT_DISTINCT"
-            | "APPROX_COUNT_DISTINCT_BUILTIN"
-            | "APPROX_COUNT_DISTINCT_DS_HLL"
-            | "APPROX_COUNT_DISTINCT_DS_THETA" => {
-                if count == 0 {
-                    return wrong(&format!("{name}(column)"));
-                }
-                distinct(&mut f, "COUNT", args(0..1));
-                Expr::Function(f)
-            }
-            "LATEST" | "EARLIEST" | "LATEST_BY" | "EARLIEST_BY" | "ANY_VALUE" => {
-                let by = name.ends_with("_BY");
-                if count < 1 + usize::from(by) {
-                    return wrong(&format!("{name}(column{})", if by { ", timestamp" } else { "" }));
-                }
-                let key = match (by, name.as_str()) {
-                    (true, _) => Some(args(1..2).remove(0)),
-                    (_, "ANY_VALUE") => None,
-                    _ => Some(Expr::Identifier(Ident::new("__time"))),
-                };
-                let to = if name.starts_with("LATEST") { "LAST_VALUE" } else { "FIRST_VALUE" };
-                ordered(&mut f, to, args(0..1), key);
-                Expr::Function(f)
-            }
-            "APPROX_QUANTILE" | "APPROX_QUANTILE_DS" => {
-                if count < 2 {
-                    return wrong(&format!("{name}(column, probability)"));
-                }
-                replace(&mut f, "APPROX_PERCENTILE_CONT", args(0..2));
-                Expr::Function(f)
-            }
-            "LISTAGG" | "STRING_AGG" => {
-                let with_separator =
-                    if count == 1 { [args(0..1), vec![text(",")]].concat() } else { args(0..2.min(count)) };
-                replace(&mut f, "STRING_AGG", with_separator);
-                Expr::Function(f)
-            }
-            "ARRAY_AGG" if count > 1 => {
-                replace(&mut f, "ARRAY_AGG", args(0..1));
-                Expr::Function(f)
-            }
             "MOD"
             | "TEXTCAT"
             | "BITWISE_AND"
@@ -422,10 +383,6 @@ impl Rewriter<'_> {
             }
             "TRUNCATE" => {
                 set_name(&mut f, "TRUNC");
-                Expr::Function(f)
-            }
-            "VARIANCE" => {
-                set_name(&mut f, "VAR_SAMP");
                 Expr::Function(f)
             }
             "STRLEN" | "CHAR_LENGTH" | "CHARACTER_LENGTH" => {
@@ -537,32 +494,17 @@ fn unit_name(expr: &Expr) -> Option<String> {
     }
 }
 
-fn set_name(f: &mut Function, name: &str) {
+pub(super) fn set_name(f: &mut Function, name: &str) {
     f.name = ObjectName::from(vec![Ident::new(name)]);
 }
 
 /// Puts other arguments under another name and keeps FILTER, OVER, DISTINCT and ORDER BY.
-fn replace(f: &mut Function, name: &str, args: Vec<Expr>) {
+pub(super) fn replace(f: &mut Function, name: &str, args: Vec<Expr>) {
     set_name(f, name);
     let FunctionArguments::List(new) = function(name, args).args else { return };
     match &mut f.args {
         FunctionArguments::List(list) => list.args = new.args,
         other => *other = FunctionArguments::List(new),
-    }
-}
-
-fn distinct(f: &mut Function, name: &str, args: Vec<Expr>) {
-    replace(f, name, args);
-    if let FunctionArguments::List(list) = &mut f.args {
-        list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
-    }
-}
-
-fn ordered(f: &mut Function, name: &str, args: Vec<Expr>, key: Option<Expr>) {
-    replace(f, name, args);
-    if let (FunctionArguments::List(list), Some(key)) = (&mut f.args, key) {
-        let by = OrderByExpr { expr: key, options: OrderByOptions { asc: None, nulls_first: None }, with_fill: None };
-        list.clauses.push(FunctionArgumentClause::OrderBy(vec![by]));
     }
 }
 

@@ -6,11 +6,12 @@
 use std::io::Write as _;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, LargeListArray, LargeStringArray, ListArray,
-    PrimitiveArray, StringArray, StringViewArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeListArray, LargeListArray, LargeStringArray,
+    ListArray, PrimitiveArray, StringArray, StringViewArray,
 };
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType, UInt64Type};
 use arrow::error::ArrowError;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use freshet_segment::time::{Timestamp, Zone};
 
 /// How a backslash inside a JSON string is written.
@@ -90,6 +91,7 @@ impl<'a> Cells<'a> {
             DataType::List(_) => Self::List(column.as_list()),
             DataType::LargeList(_) => Self::LargeList(column.as_list()),
             DataType::FixedSizeList(..) => Self::FixedList(column.as_fixed_size_list()),
+            DataType::Binary => Self::Cast(quoted_base64(column.as_binary())),
             _ => Self::Cast(to(&DataType::Utf8)?.as_string::<i32>().clone()),
         })
     }
@@ -209,6 +211,11 @@ impl<'a> Cells<'a> {
             _ => {}
         }
     }
+}
+
+/// A sketch in an answer is the JSON text of its bytes: base64 between quotes.
+fn quoted_base64(sketches: &BinaryArray) -> StringArray {
+    sketches.iter().map(|bytes| bytes.map(|bytes| format!("\"{}\"", BASE64_STANDARD.encode(bytes)))).collect()
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

@@ -389,8 +389,8 @@ fn cast(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
     if column.data_type() == wanted {
         return Ok(Arc::clone(column));
     }
-    // Arrow's own text of a list is not JSON.
-    if *wanted == DataType::Utf8 && column.data_type().is_nested() {
+    // Arrow's own text of a list is not JSON, and of bytes there is none.
+    if *wanted == DataType::Utf8 && (column.data_type().is_nested() || *column.data_type() == DataType::Binary) {
         let cells = Cells::new(column)?;
         let mut texts = StringBuilder::with_capacity(column.len(), 16 * column.len());
         let mut text = Vec::new();

@@ -5,6 +5,7 @@
 
 mod aggregates;
 mod numbers;
+mod sketches;
 mod text;
 mod time;
 mod windows;
@@ -22,6 +23,8 @@ pub(crate) enum Family {
     Condition,
     /// One row for many.
     Aggregate,
+    /// Small summaries of many values, which merge.
+    Sketch,
     /// Functions OVER a window.
     Window,
 }
@@ -95,7 +98,7 @@ pub(crate) const SAMPLE: [(&str, Option<&str>, Option<i64>, f64); 5] = [
 
 /// The sections, in the order of the page.
 const SECTIONS: &[&[FunctionDoc]] =
-    &[time::ROWS, numbers::ROWS, text::ROWS, text::CONDITIONS, aggregates::ROWS, windows::ROWS];
+    &[time::ROWS, numbers::ROWS, text::ROWS, text::CONDITIONS, aggregates::ROWS, sketches::ROWS, windows::ROWS];
 
 /// All functions, section by section.
 pub(crate) fn all() -> impl Iterator<Item = &'static FunctionDoc> {

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
-    StringViewArray, TimestampMillisecondArray,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch,
+    StringArray, StringViewArray, TimestampMillisecondArray,
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use freshet_query::ReadingInfo;
-use freshet_query::{NativeType, OutputColumn, SqlType};
+use freshet_query::{NativeType, OutputColumn, SketchKind, SqlType};
 use freshet_segment::time::Timestamp;
 
 use super::*;
@@ -216,4 +216,22 @@ fn formats_are_named_in_any_case() {
     assert_eq!(Format::parse("OBJECTLINES"), Some(Format::ObjectLines));
     assert_eq!(Format::parse("arraylines"), Some(Format::ArrayLines));
     assert_eq!(Format::parse("xml"), None);
+}
+
+/// Contract 1.4: the JSON text of a sketch is its base64 between quotes, and the cell holds that text.
+#[test]
+fn a_sketch_is_quoted_base64_in_every_format() {
+    let columns = [column("h", NativeType::Sketch(SketchKind::Hll), SqlType::Other)];
+    let bytes: [Option<&[u8]>; 2] = [Some(b"\x02\x01\x07\xff"), None];
+    let rows = batch(vec![("h", Arc::new(BinaryArray::from(bytes.to_vec())))]);
+    let shape = |format| Shape { header: true, types: true, sql_types: true, ..Shape::plain(format) };
+    let text = |format| encode(shape(format), &columns, std::slice::from_ref(&rows));
+    assert_eq!(text(Format::Array), "[[\"h\"],[\"COMPLEX<HLLSketch>\"],[\"OTHER\"],[\"\\\"AgEH/w==\\\"\"],[null]]\n");
+    assert_eq!(text(Format::Csv), "h\nCOMPLEX<HLLSketch>\nOTHER\n\"\"\"AgEH/w==\"\"\"\n\"\"\n\n");
+    let mut stream = ArrowStream::new(&Shape::plain(Format::Arrow), &columns, &info()).unwrap();
+    stream.push(&rows).unwrap();
+    stream.finish().unwrap();
+    let bytes = stream.take();
+    let read: Vec<_> = StreamReader::try_new(bytes.as_ref(), None).unwrap().map(Result::unwrap).collect();
+    assert_eq!(read[0].column(0).as_string::<i32>().value(0), "\"AgEH/w==\"");
 }
