@@ -91,7 +91,7 @@ pub async fn capabilities(State(node): State<Arc<Node>>) -> Json<Value> {
             "live": true,
             "mqtt": false,
             "boards": false,
-            "sqlPage": false,
+            "sqlPage": true,
             "ingestPages": false,
         },
     }))

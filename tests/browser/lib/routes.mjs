@@ -9,6 +9,7 @@ export const ROUTES = {
   filtered: ["/ui/explore/demo?m=events,avg%3Alatency_ms&f=country:in:DE,US;status:out:500", "Clear all"],
   paused: ["/ui/explore/demo?live=0&tz=UTC&from=now-5m&to=now", "Paused"],
   empty: ["/ui/explore/demo?from=2001-01-01T00:00:00Z&to=2001-01-02T00:00:00Z", "Jump to it"],
+  sql: ["/ui/sql", "Run with Ctrl+Enter"],
   "no table": ["/ui/explore/nothing", undefined],
   "no page": ["/ui/nowhere", undefined],
 };

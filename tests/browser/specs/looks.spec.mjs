@@ -17,7 +17,7 @@ after(async () => {
 });
 
 for (const theme of ["dark", "light"]) {
-  for (const name of ["welcome", "home", "explore", "filtered", "empty"]) {
+  for (const name of ["welcome", "home", "explore", "filtered", "empty", "sql"]) {
     test(`axe finds nothing serious on ${name}, ${theme}`, async () => {
       const { page, context } = await openPage(browser, server, { theme });
       await settle(page, server, ROUTES[name]);

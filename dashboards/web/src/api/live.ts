@@ -7,17 +7,21 @@
 // snapshot, so nothing is missed and nothing is counted twice. A tab hidden for 30 s unsubscribes, and catches up when seen again.
 import { decodeArrow, type Batch } from "./arrow";
 import { ApiError, errorFrom } from "./errors";
-import type { Parameter } from "../query/sql";
 import type { TimeRange } from "../query/range";
 
-export type QuerySpec = { kind: "query"; table: string; sql: string; params: Parameter[]; range: TimeRange; bucketMs?: number; refreshMs?: number; timeZone?: string };
+export type QuerySpec = { kind: "query"; table: string; sql: string; params: readonly { type: string; value: string | number | boolean | null }[]; range: TimeRange; bucketMs?: number; refreshMs?: number; timeZone?: string };
 export type Spec = QuerySpec | { kind: "tables" };
 
 export type Frame =
   | { kind: "rows"; batch: Batch; /** Rows at or after this bucket start are replaced; undefined = all are. */ from: number | undefined; rangeFrom: number; rangeTo: number; produced: number | undefined; watermark: number }
   | { kind: "status"; body: unknown; watermark: number };
 
-export type Handlers = { onFrame(frame: Frame): void; onError(error: ApiError): void };
+export type Handlers = {
+  onFrame(frame: Frame): void;
+  onError(error: ApiError): void;
+  /** Takes frames of rows undecoded instead of `onFrame`: for results whose 64-bit integers must stay exact. */
+  onStream?(bytes: Uint8Array): void;
+};
 
 export type SocketStatus = { kind: "connecting" } | { kind: "live" } | { kind: "reconnecting"; at: number } | { kind: "offline" };
 
@@ -182,7 +186,8 @@ export class LiveSocket {
     if (type === 6 || subscription === undefined) return;
     try {
       const payload = new Uint8Array(data, HEADER_BYTES);
-      if (type === 1 || type === 2) subscription.handlers.onFrame(rowsFrame(decodeArrow(payload), type === 2, watermark));
+      if ((type === 1 || type === 2) && subscription.handlers.onStream !== undefined) subscription.handlers.onStream(payload);
+      else if (type === 1 || type === 2) subscription.handlers.onFrame(rowsFrame(decodeArrow(payload), type === 2, watermark));
       else if (type === 4) subscription.handlers.onFrame({ kind: "status", body: json(payload), watermark });
       else if (type === 5) this.#failed(id, subscription, errorFrom(json(payload)));
       if (type !== 5) subscription.failures = 0;

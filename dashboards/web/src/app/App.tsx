@@ -4,7 +4,7 @@ import { fetchCapabilities, type Capabilities } from "../api/capabilities";
 import { asApiError, type ApiError } from "../api/errors";
 import { useTables } from "../api/hooks";
 import { extentOf } from "../api/tables";
-import { ErrorStrip, Notice } from "../kit/Strip";
+import { ErrorStrip, Notice, Skeleton } from "../kit/Strip";
 import { ExplorePage } from "../pages/explore/ExplorePage";
 import { HomePage } from "../pages/home/HomePage";
 import { WelcomePage } from "../pages/welcome/WelcomePage";
@@ -17,6 +17,8 @@ import { setTheme } from "./theme";
 
 const KeySheet = lazy(() => import("./KeySheet"));
 const Palette = lazy(() => import("./Palette"));
+/** The editor is as large as the rest of the page: it comes when it is asked for. */
+const SqlPage = lazy(() => import("../pages/sql/SqlPage"));
 
 export function App() {
   const { path, search } = useLocation();
@@ -56,9 +58,11 @@ export function App() {
     "?": () => setSheet("keys"),
     "g h": () => navigate("/"),
     "g e": () => { if (explore !== undefined) navigate(explore); },
+    "g s": () => navigate("/sql"),
     "g a": () => navigate("/welcome"),
   });
 
+  const sql = /^\/sql(\/[^/]+)?$/.test(path);
   const empty = tables !== undefined && tables.length === 0;
   useEffect(() => {
     if (path === "/" && empty) navigate("/welcome", { replace: true });
@@ -70,7 +74,10 @@ export function App() {
       {path === "/" && <HomePage features={capabilities?.features ?? {}} />}
       {path === "/welcome" && <WelcomePage capabilities={capabilities} />}
       {named !== undefined && <ExplorePage key={named} table={named} search={search} features={capabilities?.features ?? {}} />}
-      {path !== "/" && path !== "/welcome" && named === undefined && (
+      {sql && (
+        <Suspense fallback={<Page title="SQL" name="SQL"><Skeleton height={420} /></Page>}><SqlPage path={path} search={search} /></Suspense>
+      )}
+      {path !== "/" && path !== "/welcome" && named === undefined && !sql && (
         <Page title="Not found" name="Not found"><Notice title={`There is no page at ${path}.`} action={<Link href="/">Go home</Link>} /></Page>
       )}
       <Suspense fallback={null}>

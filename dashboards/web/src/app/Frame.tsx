@@ -4,7 +4,7 @@ import { useSocketStatus } from "../api/hooks";
 import { eventToScreen } from "../api/freshness";
 import { live } from "../api/live";
 import { Button } from "../kit/Button";
-import { ExploreIcon, HomeIcon, KeyboardIcon, PanelIcon, PlusIcon, ThemeIcon } from "../kit/icons";
+import { ExploreIcon, HomeIcon, KeyboardIcon, PanelIcon, PlusIcon, SqlIcon, ThemeIcon } from "../kit/icons";
 import { Menu } from "../kit/Menu";
 import { formatDuration } from "../viz/format";
 import { Link, useLocation } from "./router";
@@ -22,6 +22,7 @@ export function Frame({ exploreHref, version, onHelp, children }: FrameProps) {
   const places: Place[] = [
     { href: "/", label: "Home", icon: <HomeIcon />, match: /^\/$/ },
     ...(exploreHref === undefined ? [] : [{ href: exploreHref, label: "Explore", icon: <ExploreIcon />, match: /^\/explore\// }]),
+    { href: "/sql", label: "SQL", icon: <SqlIcon />, match: /^\/sql(\/|$)/ },
     { href: "/welcome", label: "Add data", icon: <PlusIcon />, match: /^\/welcome$/ },
   ];
   return (
@@ -84,9 +85,9 @@ function Status() {
   );
 }
 
-type PageProps = { title: ReactNode; name: string; badge?: boolean; tools?: ReactNode; children: ReactNode };
+type PageProps = { title: ReactNode; name: string; badge?: boolean; tools?: ReactNode; /** The content is as high as the window and scrolls inside. */ fill?: boolean; children: ReactNode };
 
-export function Page({ title, name, badge = false, tools, children }: PageProps) {
+export function Page({ title, name, badge = false, tools, fill = false, children }: PageProps) {
   useEffect(() => {
     document.title = `${name} · Freshet`;
   }, [name]);
@@ -97,7 +98,7 @@ export function Page({ title, name, badge = false, tools, children }: PageProps)
         {badge && <FreshnessBadge />}
         <div className={styles.headerTools}>{tools}</div>
       </header>
-      <div className={styles.content}>{children}</div>
+      <div className={styles.content} data-fill={fill || undefined}>{children}</div>
     </>
   );
 }

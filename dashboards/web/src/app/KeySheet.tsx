@@ -8,6 +8,7 @@ const KEYS: readonly [string, string][] = [
   ["?", "This sheet"],
   ["g h", "Home"],
   ["g e", "Explore"],
+  ["g s", "SQL"],
   ["g a", "Add data"],
   [".", "Pause or resume live updates"],
   ["t", "Charts as tables, and back"],
@@ -16,6 +17,10 @@ const KEYS: readonly [string, string][] = [
   ["click", "On a value: keep only it; with Ctrl add it; with Alt exclude it"],
   ["Enter x", "On a focused value: keep only it; exclude it"],
   ["← →", "In a chart: read values; with Shift select, then Enter zooms"],
+  ["Ctrl ↵", "SQL: run what is selected, or the statement at the cursor; Esc cancels it"],
+  ["Ctrl Space", "SQL: complete a name; Ctrl / comments a line"],
+  ["F2 Del", "SQL: on a tab, rename it; close it"],
+  ["Alt Shift ←", "In a grid: a narrower column, → a wider one; Enter on the header sorts, on a cell opens it; Ctrl C copies"],
 ];
 
 export default function KeySheet({ onClose }: { onClose: () => void }) {

@@ -17,6 +17,7 @@ export default function Palette({ tables, onTheme, onKeys, onClose }: Props) {
   const deeds = [
     ...tables.map((table) => ({ label: `Explore ${table.name}`, hint: `${formatNumber(table.rows)} rows`, run: () => navigate(exploreHref({ table: table.name, range: rangeOfNewest(extentOf(table), Date.now()) })) })),
     { label: "Home", hint: "g h", run: () => navigate("/") },
+    { label: "SQL", hint: "g s", run: () => navigate("/sql") },
     { label: "Add data", hint: "g a", run: () => navigate("/welcome") },
     { label: "Dark theme", hint: "", run: () => onTheme("dark") },
     { label: "Light theme", hint: "", run: () => onTheme("light") },

@@ -5,10 +5,10 @@ import { CopyButton } from "./CopyButton";
 import { WarnIcon } from "./icons";
 import styles from "./kit.module.css";
 
-type Props = { error: ApiError; what?: string; onRetry?: (() => void) | undefined };
+type Props = { error: ApiError; what?: string; onRetry?: (() => void) | undefined; /** More to do about it. */ children?: ReactNode };
 
 /** What went wrong, in the server's words, with what to do about it. */
-export function ErrorStrip({ error, what, onRetry }: Props) {
+export function ErrorStrip({ error, what, onRetry, children }: Props) {
   const details = [what, error.message, error.at, error.hint, error.requestId].filter((part) => part !== undefined).join("\n");
   return (
     <div className={styles.strip} role="alert">
@@ -18,6 +18,7 @@ export function ErrorStrip({ error, what, onRetry }: Props) {
         {error.at !== undefined && <p className={styles.stripDim}>at {error.at}</p>}
         {error.hint !== undefined && <p className={styles.stripDim}>{error.hint}</p>}
       </div>
+      {children}
       {onRetry !== undefined && <Button onPress={onRetry}>Retry</Button>}
       <CopyButton text={details} what="the error" />
     </div>

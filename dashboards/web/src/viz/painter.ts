@@ -5,7 +5,8 @@ import { lowerBound, runs, toColumns } from "./columns";
 
 const PARTIAL_ALPHA = 0.35;
 
-export function paintSeries(u: uPlot, t: Float64Array, values: Float64Array, colour: string, partialFrom: number): void {
+/** `shaded` fills the area below a line; several lines in one chart go without. */
+export function paintSeries(u: uPlot, t: Float64Array, values: Float64Array, colour: string, partialFrom: number, shaded = true): void {
   const { ctx, bbox } = u;
   const from = u.scales.x?.min;
   const to = u.scales.x?.max;
@@ -24,7 +25,8 @@ export function paintSeries(u: uPlot, t: Float64Array, values: Float64Array, col
     paintDense(ctx, toColumns(t, values, from, to, Math.max(1, Math.round(bbox.width))), bbox.left, y, colour);
   } else {
     const whole = Math.min(end, Math.max(start, lowerBound(t, partialFrom)));
-    paintLine(ctx, t, values, start, whole, x, y, colour, bbox);
+    if (shaded) paintLine(ctx, t, values, start, whole, x, y, colour, bbox);
+    else strokeRuns(ctx, t, values, start, whole, x, y, colour);
     if (whole < end) {
       ctx.globalAlpha = PARTIAL_ALPHA;
       ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
