@@ -4,6 +4,9 @@ import { extentOf, type Table } from "../api/tables";
 import { Dialog } from "../kit/Dialog";
 import { exploreHref } from "../query/explore";
 import { rangeOfNewest } from "../query/range";
+import { quote } from "../query/sql";
+import { handOff } from "../sql/handoff";
+import { shareHref } from "../sql/share";
 import { formatNumber } from "../viz/format";
 import { navigate } from "./router";
 import type { Theme } from "./theme";
@@ -16,6 +19,11 @@ export default function Palette({ tables, onTheme, onKeys, onClose }: Props) {
   const [at, setAt] = useState(0);
   const deeds = [
     ...tables.map((table) => ({ label: `Explore ${table.name}`, hint: `${formatNumber(table.rows)} rows`, run: () => navigate(exploreHref({ table: table.name, range: rangeOfNewest(extentOf(table), Date.now()) })) })),
+    ...tables.map((table) => ({ label: `Query ${table.name}`, hint: "SQL", run: () => {
+      const text = `SELECT *\nFROM ${quote(table.name)}\nORDER BY __time DESC\nLIMIT 100`;
+      handOff(text);
+      navigate(shareHref({ text, zone: "local" }));
+    } })),
     { label: "Home", hint: "g h", run: () => navigate("/") },
     { label: "SQL", hint: "g s", run: () => navigate("/sql") },
     { label: "Add data", hint: "g a", run: () => navigate("/welcome") },

@@ -90,7 +90,7 @@ export function Grid({ rows, version, order, sort, zone, label, onSort, onOpen, 
   const [firstRow, lastRow] = shownRows(scroll.top, scroll.height - HEAD, ROW, rowCount, OVER);
   const [firstColumn, lastColumn] = shownColumns(scroll.left, scroll.width - gutter, starts);
   const { active } = selection;
-  const place = (row: number) => (order === undefined ? row : (order[row] ?? row));
+  const place = (row: number) => order?.[row] ?? row;
   const visible = active.column >= firstColumn && active.column <= lastColumn && (active.row === -1 || (active.row >= firstRow && active.row <= lastRow));
 
   const reveal = ({ row, column }: Place) => {

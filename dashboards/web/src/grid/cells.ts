@@ -63,7 +63,8 @@ export function uniqueNames(names: readonly string[]): string[] {
 /** Rows of an area in the order they are shown. One cell alone is its bare value, without header and quotes. */
 export function copyArea(rows: Rows, order: Uint32Array | undefined, area: Area, format: CopyFormat, zone: Zone, header: boolean): string {
   const fields = rows.fields.slice(area.left, area.right + 1);
-  const place = (row: number) => (order === undefined ? row : (order[row] as number));
+  // An order that was made while rows still came is shorter than they are.
+  const place = (row: number) => order?.[row] ?? row;
   const single = area.top === area.bottom && area.left === area.right;
   if (single && format !== "json" && !header) return exactText(rows.cell(place(area.top), area.left), fields[0] as Field, zone);
   const write = { tsv, csv, json }[format];

@@ -90,7 +90,7 @@ export type Bar = { label: string; value: number };
 /** The first rows, in the order of the result: whoever sorted it meant that order. */
 export function barsOf(rows: Rows, choice: Extract<ChartChoice, { kind: "bars" }>, order: Uint32Array | undefined): Bar[] {
   return Array.from({ length: Math.min(rows.rowCount, BARS_MAX) }, (_, index) => {
-    const row = order === undefined ? index : (order[index] as number);
+    const row = order?.[index] ?? index;
     const value = rows.cell(row, choice.ys[0] as number);
     return { label: label(rows, row, choice.x), value: value === null ? NaN : Number(value) };
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { planTree, readPlan, splitDetails, stepWords } from "./plan";
+import { detailWords, planTree, readPlan, splitDetails, stepWords } from "./plan";
 
 const LINES = [
   "ProjectionExec: expr=[country@0 as country, count(Int64(1))@1 as n]",
@@ -23,6 +23,15 @@ describe("plans", () => {
     ]);
     expect(splitDetails(" table=t, predicate=a > 1 AND b = 'x, y=z'")).toEqual([{ key: "table", value: "t" }, { key: "predicate", value: "a > 1 AND b = 'x, y=z'" }]);
     expect(splitDetails(" CAST(status@1 AS Int64) >= 500, projection=[country@0]")[0]).toEqual({ key: "", value: "CAST(status@1 AS Int64) >= 500" });
+  });
+
+  it("show details without the planner's notation", () => {
+    const words = (key: string, value: string) => detailWords({ key, value });
+    expect(words("gby", "[country@0 as country]")).toEqual({ key: "group by", value: "country" });
+    expect(words("expr", '[time_floor(demo.__time,Utf8("PT1M"),NULL,Utf8("Europe/Zurich"))@0 as t, count(Int64(1))@1 as n]')).toEqual({ key: "", value: "time_floor(demo.__time,'PT1M',NULL,'Europe/Zurich') as t, count(1) as n" });
+    expect(words("predicate", "mail = 'a@1' AND latency_ms > 500.0")).toEqual({ key: "predicate", value: "mail = 'a@1' AND latency_ms > 500.0" });
+    expect(words("preserve_partitioning", "[false]")).toBeUndefined();
+    expect(words("aggr", "[]")).toBeUndefined();
   });
 
   it("are read from the server's row, and shown raw when they are of another kind", () => {

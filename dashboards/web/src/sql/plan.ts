@@ -65,6 +65,20 @@ function parse(text: string): unknown {
   }
 }
 
+const KEYS: Record<string, string> = { gby: "group by", aggr: "aggregates", expr: "", on: "on", lim: "limit" };
+
+/** A detail without the planner's notation: places of columns, types of literals, brackets around the whole. Raw has all of it. */
+export function detailWords({ key, value }: { key: string; value: string }): { key: string; value: string } | undefined {
+  if (value === "" || value === "[]" || (key === "preserve_partitioning" && value === "[false]")) return undefined;
+  const words = value
+    .replace(/^\[(.*)\]$/s, "$1")
+    .replace(/\b(?:LargeUtf8|Utf8View|Utf8)\("((?:[^"\\]|\\.)*)"\)/g, "'$1'")
+    .replace(/\b(?:U?Int(?:8|16|32|64)|Float(?:32|64)|Boolean)\(([^()]*)\)/g, "$1")
+    .replace(/'[^']*'|(?<=[\w)"])@\d+\b/g, (part) => (part.startsWith("'") ? part : ""))
+    .replace(/\b([A-Za-z_]\w*) as \1\b(?!\()/g, "$1");
+  return { key: KEYS[key] ?? key.replaceAll("_", " "), value: words };
+}
+
 const WORDS: Record<string, string> = {
   FragmentExec: "Read rows", FilterExec: "Filter", AggregateExec: "Aggregate", ProjectionExec: "Compute columns", SortExec: "Sort", SortPreservingMergeExec: "Merge sorted",
   CoalescePartitionsExec: "Gather", RepartitionExec: "Spread over threads", CoalesceBatchesExec: "Join batches", HashJoinExec: "Hash join", CrossJoinExec: "Cross join", NestedLoopJoinExec: "Loop join",

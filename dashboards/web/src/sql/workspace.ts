@@ -24,7 +24,7 @@ class Workspace {
   #dirty = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #loading: Promise<void> | undefined;
-  #nextHistory = 1;
+  #lastHistory = 0;
 
   subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -42,7 +42,7 @@ class Workspace {
     const [tabs, history, saved] = await Promise.all([readAll("tabs"), readAll("history"), readAll("saved")]);
     const known = tabs.flatMap((stored) => readTab(stored) ?? []).sort((a, b) => a.order - b.order);
     history.sort((a, b) => b.id - a.id);
-    this.#nextHistory = (history[0]?.id ?? 0) + 1;
+    this.#lastHistory = history[0]?.id ?? 0;
     this.#set({ loaded: true, tabs: known, history, saved: saved.sort((a, b) => a.name.localeCompare(b.name)) });
     // What was typed in the last moment is written before the page goes.
     window.addEventListener("pagehide", () => this.#save());
@@ -123,7 +123,9 @@ class Workspace {
   }
 
   #finished(id: string, { asked, outcome, elapsedMs, rows, message, messages }: Finished): void {
-    const entry: HistoryEntry = { id: this.#nextHistory++, sql: asked.sql, at: Date.now(), elapsedMs, rows, outcome, message };
+    // Two windows write to one history: a clock seldom gives both the same number.
+    this.#lastHistory = Math.max(Date.now(), this.#lastHistory + 1);
+    const entry: HistoryEntry = { id: this.#lastHistory, sql: asked.sql, at: Date.now(), elapsedMs, rows, outcome, message };
     const { list, gone } = addToHistory(this.state.history, entry);
     this.#set({ history: list });
     void keep("history", entry);

@@ -4,7 +4,7 @@ import { asApiError, type ApiError } from "../../api/errors";
 import { sqlRows, type Bound } from "../../api/sql";
 import { CopyButton } from "../../kit/CopyButton";
 import { ErrorStrip, Notice, Skeleton } from "../../kit/Strip";
-import { readPlan, stepWords, type Plan, type PlanStep } from "../../sql/plan";
+import { detailWords, readPlan, stepWords, type Plan, type PlanStep } from "../../sql/plan";
 import { bind, fitParameters, type Tab } from "../../sql/tabs";
 import { parameterCount, withoutPlace } from "../../sql/text";
 import { zoneName } from "../../viz/format";
@@ -59,12 +59,12 @@ export default function PlanView({ tab, planOf }: { tab: Tab; planOf: () => { te
 }
 
 function Step({ step }: { step: PlanStep }) {
-  const details = step.details.filter(({ value }) => value !== "" && value !== "[]");
+  const details = step.details.flatMap((detail) => detailWords(detail) ?? []);
   return (
     <li className={styles.step} data-step={step.name}>
       <div className={styles.stepHead}>
         <strong title={step.name}>{stepWords(step.name)}</strong>
-        {details.map(({ key, value }, index) => <code key={index} className={styles.detail}>{key !== "" && <span className={styles.detailKey}>{key.replaceAll("_", " ")} </span>}{value.replace(/^\[(.*)\]$/s, "$1")}</code>)}
+        {details.map(({ key, value }, index) => <code key={index} className={styles.detail}>{key !== "" && <span className={styles.detailKey}>{key} </span>}{value}</code>)}
       </div>
       {step.children.length > 0 && <ul className={styles.steps}>{step.children.map((child, index) => <Step key={index} step={child} />)}</ul>}
     </li>

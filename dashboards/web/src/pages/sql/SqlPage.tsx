@@ -90,7 +90,7 @@ function Workbench({ tab, tabs, catalog, catalogError, runNow }: WorkbenchProps)
   const { state } = run;
   const running = state.kind === "running";
 
-  const count = useMemo(() => parameterCount(statementAt(tab.text, tab.cursor)?.from === undefined ? tab.text : statementText(tab)), [tab.text, tab.cursor]);
+  const count = useMemo(() => parameterCount(statementText(tab)), [tab.text, tab.cursor]);
   const inputs = fitParameters(tab.parameters, count);
   const [asked, setAsked] = useState(false);
   const all = useMemo(() => statements(tab.text), [tab.text]);
@@ -119,6 +119,9 @@ function Workbench({ tab, tabs, catalog, catalogError, runNow }: WorkbenchProps)
   useEffect(() => {
     if (runNow()) start();
   }, [start]);
+
+  // Nobody looks at a result whose tab is left: the server need not follow it.
+  useEffect(() => () => run.unfollow(), [run]);
 
   // The server's place of a mistake → a mark in the text.
   const failure = state.kind === "failed" ? state.error : undefined;
