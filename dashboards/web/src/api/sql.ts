@@ -70,10 +70,13 @@ function cut(rows: number): ApiError {
   return new ApiError(`the answer was cut short after ${rows} rows`, { hint: "the server stopped or failed while it sent; run it again" });
 }
 
-/** False when nothing with this id was running. */
+/** False when nothing with this id was running, or the server cannot be reached: then there is nothing to wait for either. */
 export async function cancelSql(id: string): Promise<boolean> {
-  const answer = await fetch(`/druid/v2/sql/${encodeURIComponent(id)}`, { method: "DELETE" });
-  return answer.status === 202;
+  try {
+    return (await fetch(`/druid/v2/sql/${encodeURIComponent(id)}`, { method: "DELETE" })).status === 202;
+  } catch {
+    return false;
+  }
 }
 
 /** All rows at once, as objects; for small answers about the server itself. */

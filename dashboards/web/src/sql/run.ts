@@ -133,11 +133,9 @@ export class TabRun {
     this.state = { ...this.state, cancelling: true };
     this.#changed();
     const abort = this.#abort;
-    try {
-      if (await cancelSql(this.#id)) await new Promise((wake) => setTimeout(wake, 300));
-    } finally {
-      abort?.abort();
-    }
+    // The server answers a cancelled query by itself; only one that does not is left.
+    if (await cancelSql(this.#id)) await new Promise((wake) => setTimeout(wake, 300));
+    abort?.abort();
   }
 
   /** Keeps the shown result up to date until `unfollow`. */

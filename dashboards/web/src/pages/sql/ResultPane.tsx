@@ -116,7 +116,7 @@ function Status({ run, said }: { run: TabRun; said: string }) {
     const came = state.rows === 0 ? "no rows yet" : `${count(state.rows)} · ${formatBytes(state.bytes)}`;
     words = `${state.cancelling ? "cancelling" : "running"} ${((Date.now() - state.since) / 1_000).toFixed(1)} s · ${came}`;
   } else if (state.kind === "cancelled") words = `cancelled after ${formatDuration(state.afterMs)}${state.rows > 0 ? ` · ${count(state.rows)} had come` : ""}`;
-  else if (state.kind === "failed") words = result === undefined ? "failed" : "failed · below is the last good result";
+  else if (state.kind === "failed") words = result === undefined ? "failed" : result.asked === run.lastAsked ? `failed · below are the ${count(result.rows.rowCount)} that had come` : "failed · below is the last good result";
   else if (result !== undefined) {
     const { rows } = result;
     words = `${rows.more ? `first ${count(rows.rowCount)}` : count(rows.rowCount)} · ${formatDuration(result.elapsedMs)} · ${formatBytes(result.bytes)}`;
