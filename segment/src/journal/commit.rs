@@ -74,6 +74,11 @@ impl Shared {
                 cure: "send slower, or use a faster disk",
             });
         }
+        // A catalog that was changed by hand can name such a checkpoint; nothing else comes this far.
+        if i64::try_from(records.len()).ok().and_then(|count| state.next.checked_add(count)).is_none() {
+            let reason = format!("there are none behind {}: look at the checkpoint in the catalog", state.next);
+            return Err(SegmentError::invalid("numbers of a journal", reason));
+        }
         state.queued_bytes += bytes;
         let tickets = records.into_iter().map(|record| {
             let number = state.next;
@@ -208,9 +213,11 @@ impl Shared {
     }
 
     /// Where a replay ends: behind what is durable, or just behind the damage so that it is met.
-    pub(super) fn end_of_replay(&self) -> i64 {
+    /// Where a replay from `from` ends: it must meet the damage, also one that lies before `from`. Then nobody knows whether
+    /// there are records behind it.
+    pub(super) fn end_of_replay(&self, from: i64) -> i64 {
         let state = self.state.lock();
-        state.damage.as_ref().map_or(state.synced, |damage| damage.number.saturating_add(1))
+        state.damage.as_ref().map_or(state.synced, |damage| damage.number.max(from).saturating_add(1))
     }
 
     pub(super) fn refuse_when_damaged(&self) -> Result<()> {

@@ -111,6 +111,16 @@ pub(super) enum Frame {
     Gap { from: i64, to: i64 },
 }
 
+impl Frame {
+    /// What of it counts in a file that a later one takes over from at the record `limit`: a gap ends there.
+    pub(super) fn within(self, limit: Option<i64>) -> Self {
+        match (self, limit) {
+            (Self::Gap { from, to }, Some(limit)) => Self::Gap { from, to: to.min(limit) },
+            (frame, _) => frame,
+        }
+    }
+}
+
 /// What stands at a place of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -147,13 +157,27 @@ pub(super) fn read_frame(bytes: &[u8], at: usize, salt: u64) -> Option<(Frame, u
     }
     let end = body.end + 4;
     match sort {
-        RECORD => Some((Frame::Record { number, body }, end)),
+        // Behind the last number there is none to go on with.
+        RECORD if number < i64::MAX => Some((Frame::Record { number, body }, end)),
         MARK if length == 0 => Some((Frame::Mark { durable: number }, end)),
         GAP if length == 8 => {
             let to = i64::try_from(u64::from_le_bytes(take(bytes, body.start)?)).ok().filter(|to| *to > number)?;
             Some((Frame::Gap { from: number, to }, end))
         }
         _ => None,
+    }
+}
+
+/// The number of the record or gap at `at`, if it is one of these: cheap enough to be asked at every byte of a file, because what a
+/// payload holds is hardly ever one of the numbers that are missing, and only then is its checksum computed.
+pub(super) fn read_one_of(bytes: &[u8], at: usize, salt: u64, numbers: &Range<i64>) -> Option<i64> {
+    let number = i64::try_from(u64::from_le_bytes(take(bytes, at + 5)?)).ok()?;
+    if !numbers.contains(&number) {
+        return None;
+    }
+    match read_frame(bytes, at, salt)?.0 {
+        Frame::Mark { .. } => None,
+        Frame::Record { .. } | Frame::Gap { .. } => Some(number),
     }
 }
 
@@ -285,6 +309,29 @@ mod tests {
         let found = decode_record(&Bytes::from(bytes), 9, body).unwrap();
         assert_eq!((found.number, found.at.as_millis(), &found.payload[..]), (9, -3, &b"rows"[..]));
         assert_eq!((found.key, found.answer), (record().key, record().answer));
+    }
+
+    #[test]
+    fn there_is_no_record_behind_the_last_number() {
+        let mut bytes = Vec::new();
+        for number in [i64::MAX - 1, i64::MAX] {
+            bytes.clear();
+            put_record(&mut bytes, 5, number, Timestamp::from_millis(1), &record());
+            assert_eq!(read_frame(&bytes, 0, 5).is_some(), number < i64::MAX);
+        }
+    }
+
+    #[test]
+    fn a_search_finds_the_numbers_it_asks_for() {
+        let mut bytes = vec![1; 40];
+        put_mark(&mut bytes, 5, 9);
+        put_record(&mut bytes, 5, 9, Timestamp::from_millis(1), &record());
+        let at = bytes.len();
+        put_gap(&mut bytes, 5, 10, 12);
+        let search = |numbers: Range<i64>| (0..bytes.len()).find_map(|at| read_one_of(&bytes, at, 5, &numbers));
+        assert_eq!((search(9..10), search(3..12), search(0..9), search(12..99)), (Some(9), Some(9), None, None));
+        assert_eq!(read_one_of(&bytes, at, 5, &(10..11)), Some(10));
+        assert_eq!(read_one_of(&bytes, at, 6, &(10..11)), None, "another file's salt");
     }
 
     #[test]

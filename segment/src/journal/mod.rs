@@ -270,7 +270,7 @@ impl Journal {
     /// # Errors
     /// `Invalid` when `from` was cut already. The items fail with `Corrupt` at damage, after which there is none.
     pub fn replay(&self, from: i64) -> Result<Replay> {
-        let end = self.shared.end_of_replay();
+        let end = self.shared.end_of_replay(from);
         Replay::new(&self.shared.disk, &self.shared.folder, self.shared.stream, from, end)
     }
 

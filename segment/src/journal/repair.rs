@@ -188,12 +188,15 @@ impl Salvage {
         while limit.is_none_or(|limit| salvage.next < limit) {
             match frame::read(&loaded.bytes, at, loaded.header.salt) {
                 Found::End => break,
-                Found::Frame(found, end) if walk.take(&found, at, end) => {
-                    salvage.put(found);
-                    at = end;
-                    continue;
+                Found::Frame(found, end) => {
+                    let found = found.within(limit);
+                    if walk.take(&found, at, end) {
+                        salvage.put(found);
+                        at = end;
+                        continue;
+                    }
                 }
-                _ => {}
+                Found::Bad => {}
             }
             // The last file may just be torn here.
             if limit.is_none() && loaded.durable_behind(at, salvage.next).is_none() {
@@ -214,14 +217,8 @@ impl Salvage {
         // As many records as the file could hold: what claims to be further away is no record of this place.
         let reach = i64::try_from(loaded.bytes.len()).map_or(i64::MAX, |bytes| self.next.saturating_add(bytes));
         let end = limit.unwrap_or(reach);
-        (from..loaded.bytes.len()).find_map(|at| match frame::read_frame(&loaded.bytes, at, loaded.header.salt)? {
-            (Frame::Record { number, .. } | Frame::Gap { from: number, .. }, _)
-                if (self.next..end).contains(&number) =>
-            {
-                Some((at, number))
-            }
-            _ => None,
-        })
+        let read = |at| frame::read_one_of(&loaded.bytes, at, loaded.header.salt, &(self.next..end));
+        (from..loaded.bytes.len()).find_map(|at| Some((at, read(at)?)))
     }
 
     fn put(&mut self, found: Frame) {

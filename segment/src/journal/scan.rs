@@ -97,6 +97,7 @@ impl Loaded {
                 Found::End => break Ended::Clean,
                 Found::Bad => break Ended::Bad,
             };
+            let frame = frame.within(limit);
             if !walk.take(&frame, at, end) {
                 break Ended::Bad;
             }

@@ -190,3 +190,15 @@ fn a_ticket_is_a_future() {
     }
     assert_eq!(texts(&journal, 0).len(), 2);
 }
+
+#[test]
+fn behind_the_last_number_a_record_is_refused() {
+    let (_temp, folder) = folder();
+    for _ in 0..2 {
+        let (journal, opened) = open_at(&Disk::Real, &folder, i64::MAX).unwrap();
+        assert_eq!((opened.next, opened.damage), (i64::MAX, None));
+        let error = journal.append(record("a")).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("checkpoint"), "{error}");
+        assert_eq!(journal.status().next, i64::MAX);
+    }
+}

@@ -111,6 +111,31 @@ fn damage_is_found_or_harmless_and_repaired() {
 }
 
 #[test]
+fn damage_before_the_checkpoint_is_not_passed_over_either() {
+    for records in [6, 3] {
+        let simulated = SimulatedDisk::new();
+        let (disk, folder) = (Disk::Simulated(simulated.clone()), PathBuf::from("/data/push"));
+        let (journal, _) = open_at(&disk, &folder, 0).unwrap();
+        for number in 0..records {
+            journal.append(record(&format!("{number}:{}", "x".repeat(100)))).unwrap().wait().unwrap();
+        }
+        journal.close().unwrap();
+        // In record 0 or 1, both published; behind it stand acknowledged ones, or none that anybody knows of.
+        simulated.damage(&scan::file_path(&folder, 0), |bytes| bytes[frame::DATA_START + 150] ^= 1).unwrap();
+        let (journal, opened) = open_at(&disk, &folder, 3).unwrap();
+        assert!(opened.damage.is_some_and(|damage| damage.number < 3));
+        let replayed: Vec<Result<Record>> = journal.replay(3).unwrap().collect();
+        assert_eq!(replayed.len(), 1, "{replayed:?}");
+        assert_eq!(replayed[0].as_ref().unwrap_err().kind(), ErrorKind::Corrupt);
+        drop(journal);
+        assert_eq!(repair(&disk, &folder, "push", 3, 1).unwrap().lost, [], "what is lost was published");
+        let (journal, opened) = open_at(&disk, &folder, 3).unwrap();
+        assert_eq!(opened.damage, None);
+        assert_eq!(texts(&journal, 3).len(), records - 3);
+    }
+}
+
+#[test]
 fn a_sound_journal_is_examined_and_left_alone() {
     let (_, disk, folder, kept) = whole(&mut StdRng::seed_from_u64(5));
     let before = disk.list(&folder).unwrap();
