@@ -5,16 +5,21 @@ use std::sync::Arc;
 
 use super::super::books::{Books, Guard, Scan};
 use super::super::entries::{
-    CheckpointEntry, ClosedEntry, CommitEntry, DedupEntry, DedupOrderEntry, Entry, FileEntry, GuardRow,
-    PublicationEntry, RELATIONS, RangeEntry, SegmentEntry,
+    CheckpointEntry, ClosedEntry, CommitEntry, Counter, DedupEntry, DedupOrderEntry, Entry, FileEntry, GapEntry,
+    GuardRow, LeaseEntry, OutboxEntry, PublicationEntry, RELATIONS, RangeEntry, SegmentEntry, SupervisorEntry,
+    TableEntry,
 };
-use super::{COMMIT, GUARD, Ledger, scope_of};
+use super::tables::table_row;
+use super::{COMMIT, GUARD, Ledger, scope_of, typed};
 use crate::error::Result;
 use crate::id::{SegmentId, TableId};
 
 impl<B: Books> Ledger<B> {
     pub(super) async fn check(&mut self) -> Result<Vec<String>> {
         let mut findings = self.books.audit(RELATIONS).await?;
+        if findings.is_empty() {
+            self.check_values(&mut findings).await?;
+        }
         if findings.is_empty() {
             // With damaged rows below, nothing can be said about what lies between them.
             self.check_guards(&mut findings).await?;
@@ -28,6 +33,41 @@ impl<B: Books> Ledger<B> {
 
     async fn all<E: Entry>(&mut self) -> Result<Vec<E>> {
         self.scan(Scan::default()).await
+    }
+
+    /// Every value is of the sort its column holds: a hash says that a row is what was written, and not that it means something.
+    async fn check_values(&mut self, findings: &mut Vec<String>) -> Result<()> {
+        self.check_sorts::<Counter>(findings).await?;
+        self.check_sorts::<GuardRow>(findings).await?;
+        self.check_sorts::<SupervisorEntry>(findings).await?;
+        self.check_sorts::<LeaseEntry>(findings).await?;
+        self.check_sorts::<CheckpointEntry>(findings).await?;
+        self.check_sorts::<RangeEntry>(findings).await?;
+        self.check_sorts::<CommitEntry>(findings).await?;
+        self.check_sorts::<PublicationEntry>(findings).await?;
+        self.check_sorts::<SegmentEntry>(findings).await?;
+        self.check_sorts::<FileEntry>(findings).await?;
+        self.check_sorts::<ClosedEntry>(findings).await?;
+        self.check_sorts::<DedupEntry>(findings).await?;
+        self.check_sorts::<DedupOrderEntry>(findings).await?;
+        self.check_sorts::<GapEntry>(findings).await?;
+        self.check_sorts::<OutboxEntry>(findings).await?;
+        let schema = |table: TableEntry| table_row(table).err();
+        let tables = self.check_sorts::<TableEntry>(findings).await?;
+        findings.extend(tables.into_iter().filter_map(schema).map(|error| error.to_string()));
+        Ok(())
+    }
+
+    /// The rows of a relation; those that are none are findings.
+    async fn check_sorts<E: Entry>(&mut self, findings: &mut Vec<String>) -> Result<Vec<E>> {
+        let mut entries = Vec::new();
+        for record in self.books.scan(E::RELATION, Scan::default()).await? {
+            match typed(record) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => findings.push(error.to_string()),
+            }
+        }
+        Ok(entries)
     }
 
     async fn check_guards(&mut self, findings: &mut Vec<String>) -> Result<()> {

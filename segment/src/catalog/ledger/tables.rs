@@ -68,7 +68,7 @@ fn schema_read(table: &TableName, text: &str) -> Result<TableSchema> {
     TableSchema::restore(stored.version, columns).map_err(|error| bad(error.to_string()))
 }
 
-fn table_row(entry: TableEntry) -> Result<TableRow> {
+pub(super) fn table_row(entry: TableEntry) -> Result<TableRow> {
     let schema = Arc::new(schema_read(&entry.name, &entry.schema)?);
     Ok(TableRow { id: entry.id, name: entry.name, schema })
 }

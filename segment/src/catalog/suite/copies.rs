@@ -1,6 +1,10 @@
 //! The nightly copy, the log, and the way back.
 
+use serde_json::Value as Json;
+
 use super::*;
+use crate::catalog::books::{Record, Value};
+use crate::catalog::entries::RELATIONS;
 
 pub(super) async fn all(subject: &Subject<'_>) {
     let (catalog, empty) = (subject.catalog, subject.empty);
@@ -42,6 +46,7 @@ pub(super) async fn all(subject: &Subject<'_>) {
         copy.extend(&entry.bytes);
     }
     damaged_copies_are_refused(empty, &night, &log).await;
+    rows_that_mean_nothing_are_refused(empty, &night).await;
     empty.rebuild(&copy).await.expect("rebuilt");
     assert_eq!(empty.check().await.expect("checked"), Vec::<String>::new());
     for table in catalog.tables().await.expect("read") {
@@ -99,6 +104,43 @@ async fn damaged_copies_are_refused(empty: &dyn Catalog, night: &[u8], log: &[Lo
     for copy in bad {
         let error = empty.rebuild(&copy).await.expect_err("damaged");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert_eq!((empty.tables().await.expect("read").len(), empty.last_commit().await.expect("read")), (0, 0));
+    }
+}
+
+/// As somebody would write them by hand: their hashes are right.
+async fn rows_that_mean_nothing_are_refused(empty: &dyn Catalog, night: &[u8]) {
+    let changes = [
+        ("tables", 2, Value::Text("{}".to_owned())),
+        ("tables", 1, Value::Text("a/b".to_owned())),
+        ("leases", 3, Value::Text("soon".to_owned())),
+        ("checkpoints", 2, Value::Int(1 << 40)),
+    ];
+    for (name, column, wrong) in changes {
+        let mut changed = false;
+        let lines = night.split_inclusive(|byte| *byte == b'\n').map(|line| {
+            let json: Json = serde_json::from_slice(line).expect("its own line");
+            let row = json.get("row").and_then(Json::as_array).filter(|row| row[0] == name);
+            let Some(row) = row.filter(|_| !std::mem::replace(&mut changed, true)) else { return line.to_vec() };
+            let mut row = row.clone();
+            row[column + 1] = match &wrong {
+                Value::Text(text) => Json::from(text.as_str()),
+                Value::Int(int) => Json::from(*int),
+                Value::Null => Json::Null,
+            };
+            let values = row[1..].iter().map(|value| match value {
+                Json::String(text) => Value::Text(text.clone()),
+                Json::Null => Value::Null,
+                number => Value::Int(number.as_i64().expect("an integer")),
+            });
+            let relation = RELATIONS.iter().find(|relation| relation.name == name).expect("one of them");
+            let sum = Record::new(relation, values.collect()).sum;
+            format!("{}\n", serde_json::json!({ "row": row, "sum": sum })).into_bytes()
+        });
+        let copy = lines.collect::<Vec<_>>().concat();
+        assert!(copy != night, "{name} has no row");
+        let error = empty.rebuild(&copy).await.expect_err("it means nothing");
+        assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("cat"), "{error}");
         assert_eq!((empty.tables().await.expect("read").len(), empty.last_commit().await.expect("read")), (0, 0));
     }
 }
