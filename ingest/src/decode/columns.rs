@@ -58,6 +58,8 @@ pub(super) struct Slot {
     pub(super) rows: Vec<u32>,
     pub(super) cells: Vec<Cell>,
     pub(super) text: String,
+    /// Where the error of its value lies, if the row being read has one.
+    pub(super) failed: Option<usize>,
 }
 
 impl Slot {

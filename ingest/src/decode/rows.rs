@@ -309,7 +309,8 @@ impl Rows {
         let id = self.slots.len() as SlotId;
         let name: Arc<str> = Arc::from(name);
         self.by_name.insert(Arc::clone(&name), id);
-        self.slots.push(Slot { name, rule, is_time, rows: Vec::new(), cells: Vec::new(), text: String::new() });
+        let (rows, cells, text) = (Vec::new(), Vec::new(), String::new());
+        self.slots.push(Slot { name, rule, is_time, rows, cells, text, failed: None });
         id
     }
 
@@ -326,17 +327,18 @@ impl Rows {
         } else {
             self.touched.push(slot);
         }
-        if self.field_errors.len() > self.field_errors_before {
-            // An earlier value of the same key does not count, so neither does what was wrong with it.
-            let mut at = self.field_errors_before;
-            while at < self.field_errors.len() {
-                if *self.field_errors[at].field == *held.name {
-                    self.field_errors.remove(at);
-                } else {
-                    at += 1;
-                }
+        // An earlier value of the same key does not count, so neither does what was wrong with it.
+        let earlier = held.failed.take().filter(|at| *at >= self.field_errors_before);
+        if let Some(at) = earlier
+            && self.field_errors.get(at).is_some_and(|error| *error.field == *held.name)
+        {
+            self.field_errors.swap_remove(at);
+            let moved = self.field_errors.get(at).and_then(|error| self.by_name.get(&*error.field));
+            if let Some(moved) = moved.and_then(|slot| self.slots.get_mut(*slot as usize)) {
+                moved.failed = Some(at);
             }
         }
+        let Some(held) = self.slots.get_mut(slot as usize) else { return };
         if held.is_time {
             self.time = read_time(&mut self.rules.time, raw);
         }
@@ -371,6 +373,7 @@ impl Rows {
                         self.refuse(At::Field(name), reason, Some(hint));
                     }
                     BadField::Null => {
+                        held.failed = Some(self.field_errors.len());
                         // The record is known at the end of the row.
                         let (record, row, row_in_record) = (0, self.ordinal(), 0);
                         self.field_errors.push(FieldError { record, row, row_in_record, field: name, reason });

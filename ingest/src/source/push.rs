@@ -19,12 +19,12 @@ use freshet_segment::time::Timestamp;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::record::PushHeader;
+pub use self::record::PushHeader;
 pub(crate) use self::task::{Job, PushTask, StoreJob, group, stream};
 use crate::dead_letter::{RAW_BYTES_MAX, RejectedRow};
 use crate::decode::Rows;
 use crate::decode::json::{each_element, position, syntax_reason};
-use crate::error::{IngestError, Result};
+use crate::error::{IngestError, Result, shorten};
 
 /// Longest body, decompressed.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
@@ -38,6 +38,8 @@ pub const KEY_BYTES_MAX: usize = 255;
 pub const TIME_FIELDS: [&str; 5] = ["__time", "timestamp", "time", "ts", "@timestamp"];
 /// Records looked at for the time field.
 const RECORDS_PEEKED: usize = 100;
+/// Names of fields that a refusal lists.
+const NAMES_SHOWN_MAX: usize = 20;
 
 /// What happens to a body with bad rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,10 +93,11 @@ pub struct PushReply {
     pub rejected: Vec<RejectedRow>,
 }
 
-/// The records of a body, and the line at which each begins (from 0).
+/// The records of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Body {
-    pub(crate) records: Vec<(Range<usize>, u64)>,
+pub struct Body {
+    /// Where in the body each one is, and the line at which it begins (from 0).
+    pub records: Vec<(Range<usize>, u64)>,
 }
 
 impl Body {
@@ -102,7 +105,7 @@ impl Body {
     ///
     /// # Errors
     /// `Invalid` when it is empty, too long, or its shape is broken so that no record can be told apart.
-    pub(crate) fn read(body: &[u8]) -> Result<Self> {
+    pub fn read(body: &[u8]) -> Result<Self> {
         if body.len() > BODY_BYTES_MAX {
             return Err(IngestError::invalid_with(
                 format!("the body has {} bytes; at most {BODY_BYTES_MAX} are taken", body.len()),
@@ -123,12 +126,15 @@ impl Body {
         };
         if records.len() > RECORDS_MAX {
             return Err(IngestError::invalid_with(
-                format!("the body has {} records; at most {RECORDS_MAX} are taken", records.len()),
+                format!("the body has more than {RECORDS_MAX} records, which is how many are taken"),
                 "push it in parts",
             ));
         }
         Ok(Self { records })
     }
+
+    // Each of these stops gathering once there are more records than are taken: a body of nothing but commas or line feeds
+    // would need many times its own length.
 
     fn of_array(body: &[u8], begin: usize) -> Result<Vec<(Range<usize>, u64)>> {
         let mut records = Vec::new();
@@ -136,6 +142,9 @@ impl Body {
         let mut line = 0;
         let mut counted_to = 0;
         each_element(body, |element| {
+            if records.len() > RECORDS_MAX {
+                return;
+            }
             // An element is a part of the body, so its address tells its place.
             let start = element.as_ptr() as usize - base;
             line += body[counted_to..start].iter().filter(|b| **b == b'\n').count() as u64;
@@ -154,6 +163,9 @@ impl Body {
             start = range.end + 1;
             if !line.iter().all(u8::is_ascii_whitespace) {
                 lines.push((range, number));
+            }
+            if lines.len() > RECORDS_MAX {
+                return Ok(lines);
             }
         }
         let is_whole = |range: &Range<usize>| serde_json::from_slice::<IgnoredAny>(&body[range.clone()]).is_ok();
@@ -175,6 +187,9 @@ impl Body {
                     let range = from + blank..begin + values.byte_offset();
                     let end = range.clone();
                     records.push((range, line));
+                    if records.len() > RECORDS_MAX {
+                        return Ok(records);
+                    }
                     line += body[end].iter().filter(|b| **b == b'\n').count() as u64;
                 }
                 Some(Err(_)) if lines.iter().any(|(range, _)| is_whole(range)) => return Ok(lines),
@@ -196,20 +211,17 @@ fn broken(error: &serde_json::Error) -> IngestError {
 ///
 /// # Errors
 /// `Invalid`, naming the fields that are there.
-pub(crate) fn find_time_field(body: &[u8], records: &[(Range<usize>, u64)]) -> Result<String> {
-    let mut seen: Vec<String> = Vec::new();
+pub fn find_time_field(body: &[u8], records: &[(Range<usize>, u64)]) -> Result<String> {
+    let mut seen = FieldNames::default();
     for (range, _) in records.iter().take(RECORDS_PEEKED) {
-        for name in field_names(&body[range.clone()]) {
-            if !seen.contains(&name) && seen.len() < 1_000 {
-                seen.push(name);
-            }
-        }
-        if let Some(name) = TIME_FIELDS.iter().find(|name| seen.iter().any(|s| s == *name)) {
+        seen.read(&body[range.clone()]);
+        if let Some((name, _)) = TIME_FIELDS.iter().zip(seen.time_fields).find(|(_, is_there)| *is_there) {
             return Ok((*name).to_owned());
         }
     }
-    let shown: Vec<String> = seen.iter().take(20).map(|name| format!("`{name}`")).collect();
-    let more = if seen.len() > 20 { format!(" and {} more", seen.len() - 20) } else { String::new() };
+    let seen = seen.names;
+    let shown: Vec<String> = seen.iter().take(NAMES_SHOWN_MAX).map(|name| format!("`{}`", shorten(name))).collect();
+    let more = if seen.len() > NAMES_SHOWN_MAX { " and more" } else { "" };
     let what = if seen.is_empty() {
         "no field holds the time, because the rows have no fields".to_owned()
     } else {
@@ -221,30 +233,49 @@ pub(crate) fn find_time_field(body: &[u8], records: &[(Range<usize>, u64)]) -> R
     ))
 }
 
-/// Names of the fields of an object; none for anything else, and those before a fault.
-fn field_names(record: &[u8]) -> Vec<String> {
-    struct Names<'a>(&'a mut Vec<String>);
-    impl<'de> Visitor<'de> for Names<'_> {
-        type Value = ();
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(name) = map.next_key::<String>()? {
-                self.0.push(name);
-                map.next_value::<IgnoredAny>()?;
+/// Names of fields that records have.
+#[derive(Default)]
+struct FieldNames {
+    /// Which of [`TIME_FIELDS`] is among them.
+    time_fields: [bool; TIME_FIELDS.len()],
+    /// The first [`NAMES_SHOWN_MAX`], and one more if there are more.
+    names: Vec<String>,
+}
+
+impl FieldNames {
+    /// Takes in the names of an object; none of anything else, and those before a fault.
+    fn read(&mut self, record: &[u8]) {
+        struct Names<'a>(&'a mut FieldNames);
+        impl<'de> Visitor<'de> for Names<'_> {
+            type Value = ();
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
             }
-            Ok(())
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+                while let Some(name) = map.next_key::<String>()? {
+                    self.0.take(name);
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Ok(())
+            }
+        }
+        // A broken record is refused later, with its reason.
+        let _ = serde_json::Deserializer::from_slice(record).deserialize_map(Names(self));
+    }
+
+    fn take(&mut self, name: String) {
+        if let Some(place) = TIME_FIELDS.iter().position(|field| *field == name) {
+            self.time_fields[place] = true;
+        }
+        // An object may have a million fields; names are compared with the few that are kept.
+        if self.names.len() <= NAMES_SHOWN_MAX && !self.names.contains(&name) {
+            self.names.push(name);
         }
     }
-    let mut names = Vec::new();
-    // A broken record is refused later, with its reason.
-    let _ = serde_json::Deserializer::from_slice(record).deserialize_map(Names(&mut names));
-    names
 }
 
 /// The refused rows of a body, as an answer lists them.
-pub(crate) fn rejected_rows(body: &[u8], records: &[(Range<usize>, u64)], rows: &Rows) -> Vec<RejectedRow> {
+pub fn rejected_rows(body: &[u8], records: &[(Range<usize>, u64)], rows: &Rows) -> Vec<RejectedRow> {
     let listed = rows.rejections().iter().take(REJECTED_LISTED_MAX);
     listed
         .map(|rejection| {
@@ -309,6 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_records_no_more_are_gathered_than_are_taken() {
+        let many = RECORDS_MAX + 10;
+        for body in [format!("[{}0]", "0,".repeat(many)), "0\n".repeat(many), format!("{{\n}}{}", " 0".repeat(many))] {
+            let error = Body::read(body.as_bytes()).expect_err("too many");
+            assert!(error.to_string().contains("more than 2000000 records"), "{error}");
+        }
+        assert_eq!(Body::of_lines("0\n".repeat(many).as_bytes(), 0).expect("lines").len(), RECORDS_MAX + 1);
+    }
+
+    #[test]
     fn the_time_field_is_found_or_the_fields_are_named() {
         let find = |body: &str| find_time_field(body.as_bytes(), &Body::read(body.as_bytes()).expect("a body").records);
         assert_eq!(find("[{\"ts\":1,\"time\":2}]").as_deref().ok(), Some("time"));
@@ -317,5 +358,10 @@ mod tests {
         assert!(error.to_string().contains("`when`, `x`, `y`"), "{error}");
         assert!(error.hint().unwrap_or_default().contains("timestampColumn"));
         assert!(find("[]").is_err());
+        // Behind many other fields too; a refusal lists a few of them, and cuts those that are long.
+        let many: String = (0..5_000).map(|n| format!("\"{}{n}\":{{}},", "x".repeat(300))).collect();
+        assert_eq!(find(&format!("{{{many}\"ts\":1}}")).as_deref().ok(), Some("ts"));
+        let error = find(&format!("{{{many}\"no\":1}}")).expect_err("no time").to_string();
+        assert!(error.ends_with(" and more") && error.len() < 5_000, "{error}");
     }
 }

@@ -212,6 +212,25 @@ fn a_value_that_does_not_fit_its_declared_type_is_null_and_listed_or_refuses_its
 }
 
 #[test]
+fn of_equal_keys_only_the_last_can_be_what_is_wrong() {
+    let dimensions = declared(&[("l", ColumnType::Long), ("d", ColumnType::Double), ("m", ColumnType::Long)]);
+    let records = [
+        r#"{"ts":1,"l":"x","d":"x","m":"x","l":1,"d":null}"#,
+        r#"{"ts":2,"l":"x","d":"x","l":"y","m":1,"m":[]}"#,
+        r#"{"ts":3,"m":"x","l":"x","m":2,"l":3,"l":"z","m":4}"#,
+    ];
+    let rows = decode(&dimensions, &records);
+    let mut listed: Vec<_> = rows.field_errors().iter().map(|e| (e.row, e.field.as_str())).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, [(0, "m"), (1, "d"), (1, "l"), (1, "m"), (2, "l")]);
+    let of_l: Vec<_> = rows.field_errors().iter().filter(|e| e.field == "l").map(|e| e.reason.as_str()).collect();
+    assert!(of_l[0].contains("\"y\"") && of_l[1].contains("\"z\""), "{of_l:?}");
+    assert_eq!(rows.rows_with_errors(), 3);
+    assert_column(&rows, "l", "LONG", &[Some("1"), None, None]);
+    assert_column(&rows, "m", "LONG", &[None, None, Some("4")]);
+}
+
+#[test]
 fn string_discovery_keeps_everything_as_text() {
     let dimensions = DimensionsSpec {
         discovery: Discovery::Strings,

@@ -24,10 +24,10 @@ const VERSION: u16 = 1;
 /// How a pushed body is read, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PushHeader {
+pub struct PushHeader {
     version: u16,
     /// The field that holds the time.
-    pub(crate) time: String,
+    pub time: String,
     /// Columns with a given type.
     declared: Vec<(String, String)>,
     /// Whether bad rows were left out.
@@ -35,11 +35,12 @@ pub(crate) struct PushHeader {
     /// When it came, in milliseconds.
     received: i64,
     /// Rows that were stored: replay must find as many.
-    pub(crate) accepted: u64,
+    pub accepted: u64,
 }
 
 impl PushHeader {
-    pub(crate) fn new(time: &str, declared: &[DimensionSpec], on_error: OnError, received: Timestamp) -> Self {
+    /// For a body that is read now; what came of it is not known yet.
+    pub fn new(time: &str, declared: &[DimensionSpec], on_error: OnError, received: Timestamp) -> Self {
         let declared = declared.iter().map(|d| (d.name.clone(), d.column_type.to_string())).collect();
         Self {
             version: VERSION,
@@ -51,12 +52,16 @@ impl PushHeader {
         }
     }
 
-    pub(crate) fn received(&self) -> Timestamp {
+    /// When it came.
+    pub fn received(&self) -> Timestamp {
         Timestamp::from_millis(self.received)
     }
 
     /// Every field becomes a column; what is declared keeps its type, or the row is refused.
-    pub(crate) fn rules(&self) -> Result<DecodeRules> {
+    ///
+    /// # Errors
+    /// `Invalid` when a declared type is none.
+    pub fn rules(&self) -> Result<DecodeRules> {
         let mut dimensions = DimensionsSpec::discovered();
         for (name, column_type) in &self.declared {
             let column_type = ColumnType::from_str(column_type)?;
@@ -68,7 +73,7 @@ impl PushHeader {
     }
 
     /// Reads the records of a body into `rows`.
-    pub(crate) fn decode(body: &[u8], records: &Body, rows: &mut Rows) {
+    pub fn decode(body: &[u8], records: &Body, rows: &mut Rows) {
         let mut decoder = JsonDecoder::default();
         for (number, (range, _)) in (0u32..).zip(&records.records) {
             decoder.decode(number, body.get(range.clone()).unwrap_or_default(), rows);
@@ -76,7 +81,10 @@ impl PushHeader {
     }
 
     /// The record of a push.
-    pub(crate) fn record(&self, body: &[u8]) -> Result<Bytes> {
+    ///
+    /// # Errors
+    /// `Internal` when the header has no JSON form.
+    pub fn record(&self, body: &[u8]) -> Result<Bytes> {
         let header = serde_json::to_vec(self).map_err(|e| IngestError::internal(format!("header of a push: {e}")))?;
         let mut record = BytesMut::with_capacity(header.len() + 1 + body.len());
         record.put_slice(&header);
@@ -89,7 +97,7 @@ impl PushHeader {
     ///
     /// # Errors
     /// `Corrupt` when it is not one.
-    pub(crate) fn read(record: &Bytes) -> Result<(Self, Bytes), SegmentError> {
+    pub fn read(record: &Bytes) -> Result<(Self, Bytes), SegmentError> {
         let damaged = |reason: String| SegmentError::corrupt("a record of the journal", reason);
         let end = record.iter().position(|b| *b == b'\n').ok_or_else(|| damaged("it has no header".to_owned()))?;
         let header: Self = serde_json::from_slice(&record[..end]).map_err(|e| damaged(format!("its header: {e}")))?;
