@@ -148,6 +148,7 @@ fi
 # --- Rust -------------------------------------------------------------------------------------------------------------
 
 check fmt cargo fmt --all --check
+check fmt-fuzz cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 # One command for binaries and tests, so that both have the same dependencies: nothing is compiled twice.
 run build cargo build --workspace --locked --bins --tests
 if [ "$code" != 0 ]; then
@@ -182,6 +183,13 @@ else
   count $((p - s)) "$f" $((i + s)) cargo-test
 fi
 check clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+# Each fuzz target for some seconds, from the committed corpus and with one seed: that they build, that their counters work, and
+# that what was found once is not there again. `make soak PIECE=fuzz` looks for more.
+rm -rf "$logs/fuzz-corpus"
+FRESHET_TEST_SEED=1 FRESHET_FUZZ_CORPUS="$logs/fuzz-corpus" run fuzz tests/fuzz.sh 5
+read -r p f s <<<"$(counts_of_lines "$logs/fuzz.log")"
+if [ "$code" != 0 ] && [ "$f" = 0 ]; then f=1; fi
+count "$p" "$f" "$s" fuzz
 
 # --- the page ---------------------------------------------------------------------------------------------------------
 

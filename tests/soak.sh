@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The crash and fault tests at the size of a release, in pieces that can be run on different days. `make soak` calls this.
+# The crash, fault and fuzz tests at the size of a release, in pieces that can be run on different days. `make soak` calls this.
 #
 #   soak.sh [PIECE] [SCALE]
 #
@@ -18,7 +18,7 @@ root=$(cd "$here/.." && pwd)
 . "$here/services/lib.sh"
 cd "$root"
 
-pieces=(kills failpoints calls stops restart disk retry moments damage s3 kafka streams poison)
+pieces=(kills failpoints calls stops restart disk retry moments damage s3 kafka streams poison fuzz)
 
 # tests_of PIECE: the tests, by the beginning of their names.
 tests_of() {
@@ -36,6 +36,7 @@ tests_of() {
     kafka) echo faults::a_broker_behind_a_bad_network faults::brokers_that_go ;;
     streams) echo streams::a_kill_while streams::an_error_or_a_panic streams::records_that_went streams::a_topic_that_was_made_again ;;
     poison) echo streams::bad_ ;;
+    fuzz) sed -n 's/^path = "targets\/\(.*\)\.rs"$/fuzz::\1/p' tests/fuzz/Cargo.toml ;;
     all) local piece; for piece in "${pieces[@]}"; do tests_of "$piece"; done ;;
     *) die "unknown piece $1; there are: ${pieces[*]} all" ;;
   esac
@@ -51,11 +52,22 @@ case "$target" in /*) ;; *) target="$root/$target" ;; esac
 logs="${FRESHET_TEST_LOGS:-$target/soak-logs}"
 mkdir -p "$logs"
 
-"$here/services/deps.sh"
-have strace || apt_install strace
-cargo build --workspace --locked --bins --tests
+if [ "$piece" != fuzz ]; then
+  "$here/services/deps.sh"
+  have strace || apt_install strace
+  cargo build --workspace --locked --bins --tests
+fi
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || commit="$commit, changed"
+
+# fuzz_seconds: an hour of a release for each target; `make test` takes 5 s.
+fuzz_seconds() {
+  case "$scale" in
+    soak) echo 3600 ;;
+    ci) echo 5 ;;
+    *) echo $((scale * 5)) ;;
+  esac
+}
 
 # Each test alone: its log is its own, and one that fails does not stop the next. Nothing may be skipped here.
 failed=0
@@ -65,11 +77,15 @@ for test in "${tests[@]}"; do
   start=$SECONDS
   result=passed
   say "== $test (log: $log)"
-  CI=true FRESHET_TEST_SCALE="$scale" FRESHET_TEST_BIN="${FRESHET_TEST_BIN:-$target/debug/freshet}" \
-    cargo test --workspace --locked --test all -- --nocapture --test-threads 1 --include-ignored "$test" 2>&1 |
-    tee "$log" || result=FAILED
-  # A filter that finds nothing passes, and proves nothing.
-  if ! grep -q "^test result: .* [1-9][0-9]* passed" "$log" && [ "$result" = passed ]; then result="FAILED: no such test"; fi
+  if [[ $test == fuzz::* ]]; then
+    tests/fuzz.sh "$(fuzz_seconds)" "${test#fuzz::}" 2>&1 | tee "$log" || result=FAILED
+  else
+    CI=true FRESHET_TEST_SCALE="$scale" FRESHET_TEST_BIN="${FRESHET_TEST_BIN:-$target/debug/freshet}" \
+      cargo test --workspace --locked --test all -- --nocapture --test-threads 1 --include-ignored "$test" 2>&1 |
+      tee "$log" || result=FAILED
+    # A filter that finds nothing passes, and proves nothing.
+    if ! grep -q "^test result: .* [1-9][0-9]* passed" "$log" && [ "$result" = passed ]; then result="FAILED: no such test"; fi
+  fi
   if [ "$result" != passed ]; then failed=$((failed + 1)); fi
   counts=$(sed -n 's/^\(test [^ ]* [.]* \)\{0,1\}\([A-Za-z0-9, -]*\): \([0-9]*\) (release: .*/\3 \2/p' "$log" | paste -sd ',' | sed 's/,/, /g')
   seed=$(sed -n 's/.*FRESHET_TEST_SEED=\([0-9]*\).*/\1/p' "$log" | paste -sd ' ')

@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::catalog_damage`.
+#![no_main]
+
+freshet_fuzz::target!(catalog_damage);

@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::journal`.
+#![no_main]
+
+freshet_fuzz::target!(journal);

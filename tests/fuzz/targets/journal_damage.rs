@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::journal_damage`.
+#![no_main]
+
+freshet_fuzz::target!(journal_damage);

@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::push`.
+#![no_main]
+
+freshet_fuzz::target!(push);

@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::records`.
+#![no_main]
+
+freshet_fuzz::target!(records);

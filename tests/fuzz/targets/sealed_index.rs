@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::sealed_index`.
+#![no_main]
+
+freshet_fuzz::target!(sealed_index);

@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::sealed_meta`.
+#![no_main]
+
+freshet_fuzz::target!(sealed_meta);

@@ -1,0 +1,4 @@
+//! See `freshet_fuzz::sealed_parquet`.
+#![no_main]
+
+freshet_fuzz::target!(sealed_parquet);
