@@ -162,6 +162,14 @@ fn types_of(field: &Field) -> (NativeType, SqlType) {
     scalar_types(field.data_type())
 }
 
+/// What people call a type of Arrow.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    match scalar_types(data_type) {
+        (NativeType::Complex, _) => "a sketch".to_owned(),
+        (_, sql_type) => sql_type.to_string(),
+    }
+}
+
 fn scalar_types(data_type: &DataType) -> (NativeType, SqlType) {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => (NativeType::String, SqlType::Varchar),

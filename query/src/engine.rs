@@ -446,9 +446,10 @@ async fn drive(planned: Planned, sender: &mpsc::Sender<Result<Message>>, given: 
         let _ = sender.send(Ok(Message::Batch(rows))).await;
     }
     let Some(plan) = plan else { return Ok(()) };
-    let mut batches = execute_stream(plan, task).map_err(QueryError::from_datafusion)?;
+    // Literals of aggregates and frames of windows are looked at only now.
+    let mut batches = execute_stream(plan, task).map_err(planning_error)?;
     while let Some(batch) = batches.next().await {
-        let batch = rename(&batch.map_err(QueryError::from_datafusion)?, &schema)?;
+        let batch = rename(&batch.map_err(planning_error)?, &schema)?;
         if batch.num_rows() == 0 {
             continue;
         }

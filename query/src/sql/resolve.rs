@@ -8,6 +8,7 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Spanned, TableFactor, Visit, Visitor};
 
 use crate::error::{Position, QueryError, Result};
+use crate::sql::aggregates;
 use crate::sql::dialect::position_of_span;
 use crate::sql::system;
 
@@ -212,8 +213,12 @@ pub(crate) fn planning_error(error: DataFusionError) -> QueryError {
             }
             SchemaError::AmbiguousReference { field } => {
                 let position = place_of(field).or(diagnosed);
+                let hint = match field.name.as_str() {
+                    "__time" => TIME_HINT,
+                    _ => "write the table's name or alias in front of it",
+                };
                 return QueryError::at(format!("Column '{}' is ambiguous", field.name), position)
-                    .with_hint(Some("write the table's name or alias in front of it".to_owned()));
+                    .with_hint(Some(hint.to_owned()));
             }
             _ => {}
         },
@@ -237,11 +242,7 @@ fn place_of(column: &Column) -> Option<Position> {
 fn unknown_column(field: &Column, valid: &[Column], diagnosed: Option<Position>) -> QueryError {
     let near = nearest(&field.name, valid.iter().map(|c| c.name.as_str()));
     let hint = match near {
-        _ if field.name == "__time" => {
-            let hint = "EARLIEST and LATEST take the time of a row from its column __time; where there is none, name the time: \
-                        EARLIEST_BY(x, time), LATEST_BY(x, time)";
-            Some(hint.to_owned())
-        }
+        _ if field.name == "__time" => Some(TIME_HINT.to_owned()),
         Some(near) => Some(format!("did you mean \"{near}\"?")),
         None if valid.is_empty() => None,
         None => {
@@ -259,9 +260,32 @@ fn unknown_column(field: &Column, valid: &[Column], diagnosed: Option<Position>)
         .with_hint(hint)
 }
 
-/// The planner's words without its own advice, which speaks of another product's settings.
+/// The time column is named by people and by EARLIEST and LATEST.
+const TIME_HINT: &str = "write the table in front of it; where there is none, EARLIEST_BY(x, time) and LATEST_BY(x, time) \
+                         take another time than __time";
+
+/// The planner's words without its own advice, which speaks of another product's settings, and without its names of types.
 fn readable(text: &str) -> String {
-    text.lines().next().unwrap_or_default().replace("DataFusion", "Freshet")
+    let line = text.lines().next().unwrap_or_default();
+    let line = match line.split_once("user-defined coercion failed with: ") {
+        Some((_, own)) => own.split_once(". No function matches").map_or(own, |(own, _)| own),
+        None => line,
+    };
+    let line = ["Error during planning: ", "Execution error: "].iter().fold(line, |line, p| line.trim_start_matches(p));
+    let refused = line.split_once("Function '").and_then(|(_, rest)| Some((rest.split_once('\'')?.0, rest)));
+    if let Some((name, rest)) = refused
+        && rest.contains(", but received String (")
+    {
+        return format!("{} takes numbers and was given a VARCHAR", name.to_ascii_uppercase());
+    }
+    if line.starts_with("Aggregate can not be used as a sliding accumulator") {
+        let name = line.rsplit(": ").next().and_then(|call| call.split('(').next()).unwrap_or_default();
+        let name = aggregates::with_shown_names(name).to_ascii_uppercase();
+        return format!(
+            "{name} works over a window that begins with UNBOUNDED PRECEDING, and not over one that slides"
+        );
+    }
+    aggregates::with_shown_names(line).replace("DataFusion", "Freshet")
 }
 
 /// The candidate closest to `wanted`, if one is close.

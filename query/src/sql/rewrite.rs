@@ -269,7 +269,12 @@ impl Rewriter<'_> {
             "CURRENT_DATE" => return Ok(date(self.now, self.zone)),
             _ => {}
         }
-        let Some(args) = plain_args(&f) else { return Ok(Expr::Function(f)) };
+        let Some(args) = plain_args(&f) else {
+            if aggregates::takes_plain(&name) {
+                return wrong(&format!("{name}(x), with neither * nor names of arguments"));
+            }
+            return Ok(Expr::Function(f));
+        };
         check_literals(&name, &args)?;
         if aggregates::rewrite(&mut f, &name, args.clone(), &self.zone_text())? {
             return Ok(Expr::Function(f));

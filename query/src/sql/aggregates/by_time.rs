@@ -14,6 +14,7 @@ use datafusion::common::{Result as DfResult, exec_err, plan_err};
 
 use super::groups::{Aggregator, Gather, Rows};
 use super::input::{Call, Column, millis, plain};
+use crate::columns::type_name;
 use crate::sql::functions::timestamp_type;
 
 /// Bytes that a text keeps where the call names no limit.
@@ -25,7 +26,7 @@ fn kept(name: &str, data_type: &DataType) -> DfResult<DataType> {
         DataType::Boolean | DataType::Float32 | DataType::Int32 => Ok(data_type.clone()),
         other => match plain(other) {
             Some(plain) => Ok(plain),
-            None => plan_err!("{name} takes numbers, texts and times, not {other}"),
+            None => plan_err!("{name} takes numbers, texts and times, not {}", type_name(other)),
         },
     }
 }
@@ -38,7 +39,7 @@ pub(super) fn coerce_by_time(name: &str, types: &[DataType]) -> DfResult<Vec<Dat
     }
     let time = match plain(time) {
         Some(DataType::Int64 | DataType::Timestamp(..) | DataType::Null) => timestamp_type(),
-        _ => return plan_err!("the time of {name} must be a TIMESTAMP, not {time}"),
+        _ => return plan_err!("the time of {name} must be a TIMESTAMP, not {}", type_name(time)),
     };
     Ok([vec![kept(name, value)?, time], vec![DataType::Int64; bytes.len()]].concat())
 }

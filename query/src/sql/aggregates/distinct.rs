@@ -14,7 +14,7 @@ use datasketches::theta::{CompactThetaSketch, ThetaSketch, ThetaSketchBuilder, T
 
 use super::groups::{Aggregator, Gather, Rows, binary};
 use super::input::{Call, Column, check_kind, plain};
-use crate::columns::SketchKind;
+use crate::columns::{SketchKind, type_name};
 
 /// Registers of the plain approximate count, as a power of two: a standard error of 1.2 %.
 const PLAIN_LG_K: u8 = 13;
@@ -30,7 +30,7 @@ pub(super) fn coerce(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> 
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         other => match plain(other) {
             Some(plain) => plain,
-            None => return plan_err!("{name} takes numbers, texts, times and sketches, not {other}"),
+            None => return plan_err!("{name} takes numbers, texts, times and sketches, not {}", type_name(other)),
         },
     };
     let literals = match types.len() {

@@ -17,6 +17,7 @@ use datafusion::common::{Result as DfResult, exec_err, internal_err, plan_err};
 
 use super::groups::{Aggregator, Gather, Rows};
 use super::input::{Call, plain};
+use crate::columns::type_name;
 use crate::error::QueryError;
 
 /// Bytes a group may gather where the call names no limit.
@@ -52,7 +53,7 @@ pub(super) fn coerce_concat(name: &str, types: &[DataType]) -> DfResult<Vec<Data
             Ok(with_literals(DataType::List(Arc::new(item)), types))
         }
         Some(DataType::Null) => Ok(with_literals(DataType::new_list(DataType::Null, true), types)),
-        Some(other) => plan_err!("{name} takes arrays, not {other}"),
+        Some(other) => plan_err!("{name} takes arrays, not {}", type_name(other)),
         None => plan_err!("{name} takes a column"),
     }
 }
@@ -62,7 +63,7 @@ pub(super) fn coerce_string(name: &str, types: &[DataType]) -> DfResult<Vec<Data
         Some(first) if matches!(plain(first), Some(DataType::Utf8View | DataType::Null)) => {
             Ok(with_literals(DataType::Utf8View, types))
         }
-        Some(other) => plan_err!("{name} takes texts, not {other}"),
+        Some(other) => plan_err!("{name} takes texts, not {}", type_name(other)),
         None => plan_err!("{name} takes a column"),
     }
 }

@@ -27,7 +27,7 @@ use self::groups::Aggregator;
 use self::input::Call;
 use crate::columns::SketchKind;
 
-pub(crate) use self::rewrite::rewrite;
+pub(crate) use self::rewrite::{rewrite, takes_plain};
 pub(crate) use self::sketches::all as sketch_functions;
 
 /// What an aggregate gives.
@@ -129,6 +129,12 @@ pub(crate) fn all() -> impl Iterator<Item = Arc<AggregateUDF>> {
         let signature = Signature::user_defined(Volatility::Immutable);
         Arc::new(AggregateUDF::new_from_impl(DruidAggregate { definition, signature }))
     })
+}
+
+/// A message with the names that users know in the place of the plan's.
+pub(crate) fn with_shown_names(message: &str) -> String {
+    let hidden = DEFINITIONS.iter().filter(|d| d.name.starts_with("__"));
+    hidden.fold(message.to_owned(), |text, d| text.replace(d.name, d.shown))
 }
 
 struct DruidAggregate {

@@ -16,7 +16,7 @@ use datasketches::tdigest::TDigestMut;
 use super::distinct::unreadable;
 use super::groups::{Aggregator, Gather, Rows, binary};
 use super::input::{Call, Column, check_kind, is_number};
-use crate::columns::SketchKind;
+use crate::columns::{SketchKind, type_name};
 
 /// Druid's default `k` of a quantiles sketch.
 const K: i64 = 128;
@@ -39,7 +39,7 @@ fn coerce(name: &str, types: &[DataType], least: usize, literals: &[DataType]) -
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Null => DataType::Null,
         number if is_number(number) => DataType::Float64,
-        other => return plan_err!("{name} takes numbers or sketches of them, not {other}"),
+        other => return plan_err!("{name} takes numbers or sketches of them, not {}", type_name(other)),
     };
     Ok([vec![value], literals[..types.len() - 1].to_vec()].concat())
 }

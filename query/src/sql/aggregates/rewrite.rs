@@ -3,10 +3,14 @@
 //! DISTINCT and ORDER BY of the lists become plain arguments, EARLIEST and LATEST get their time column, and names that
 //! DataFusion uses for other things get two underscores.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, OrderByExpr, Spanned,
+    visit_expressions,
 };
 
+use super::DEFINITIONS;
 use super::lists::SIZE;
 use crate::error::{QueryError, Result};
 use crate::sql::dialect::position_of_span;
@@ -98,6 +102,12 @@ pub(crate) fn rewrite(f: &mut Function, name: &str, args: Vec<Expr>, zone: &Expr
     Ok(true)
 }
 
+/// Whether this is an aggregate of ours, which takes neither `*` nor named arguments.
+pub(crate) fn takes_plain(name: &str) -> bool {
+    let plain = DEFINITIONS.iter().any(|d| d.shown == name);
+    plain || matches!(name, "EARLIEST_BY" | "LATEST_BY" | "LISTAGG" | "STDDEV" | "VARIANCE")
+}
+
 fn check_count(f: &Function, name: &str, count: usize, least: usize, most: usize) -> Result<()> {
     if (least..=most).contains(&count) {
         return Ok(());
@@ -127,15 +137,17 @@ fn refuse_distinct(f: &mut Function, name: &str) -> Result<()> {
 /// `__time` of the table that the value comes from.
 fn time_beside(value: &Expr, f: &Function) -> Expr {
     let time = Ident { value: "__time".to_owned(), quote_style: None, span: f.name.span() };
-    match value {
-        Expr::CompoundIdentifier(parts) => {
-            let mut parts = parts.clone();
+    let named = visit_expressions(value, |part| match part {
+        Expr::CompoundIdentifier(parts) => ControlFlow::Break(parts.clone()),
+        _ => ControlFlow::Continue(()),
+    });
+    match named {
+        ControlFlow::Break(mut parts) => {
             parts.pop();
             parts.push(time);
             Expr::CompoundIdentifier(parts)
         }
-        Expr::Nested(inner) => time_beside(inner, f),
-        _ => Expr::Identifier(time),
+        ControlFlow::Continue(()) => Expr::Identifier(time),
     }
 }
 

@@ -26,7 +26,7 @@ use super::distinct::{
 use super::groups::binary;
 use super::input::check_kind;
 use super::quantiles::{Quantiles, quantile_of, read_quantiles};
-use crate::columns::{SketchKind, json_field};
+use crate::columns::{SketchKind, json_field, type_name};
 
 /// What a function gives.
 #[derive(Debug, Clone, Copy)]
@@ -190,7 +190,7 @@ impl ScalarUDFImpl for SketchFunction {
         };
         for given in types.iter().skip(front.len()).take(sketches) {
             if !is_sketch(given) {
-                return plan_err!("{name} takes sketches of type {}, not {given}", kind.type_name());
+                return plan_err!("{name} takes sketches of type {}, not {}", kind.type_name(), type_name(given));
             }
         }
         Ok([front, vec![DataType::Binary; sketches], back].concat())

@@ -10,12 +10,13 @@ use datafusion::common::{Result as DfResult, exec_err, plan_err};
 
 use super::groups::{Aggregator, Gather, Rows};
 use super::input::{Call, is_number};
+use crate::columns::type_name;
 
 pub(super) fn coerce(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
     match types {
         [DataType::Null] => Ok(vec![DataType::Float64]),
         [number] if is_number(number) => Ok(vec![DataType::Float64]),
-        [other] => plan_err!("{name} takes numbers, not {other}"),
+        [other] => plan_err!("{name} takes numbers, not {}", type_name(other)),
         _ => plan_err!("{name} takes 1 argument and was given {}", types.len()),
     }
 }

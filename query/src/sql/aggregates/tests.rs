@@ -65,8 +65,32 @@ fn earliest_without_a_time_says_what_to_write() {
     assert!(error.to_string().contains("__time"), "{error}");
     assert!(error.hint().is_some_and(|h| h.contains("EARLIEST_BY")), "{error:?}");
     assert_eq!(error.position(), Some((1, 8, 1, 15)));
-    let error = failure("SELECT LATEST_BY(page, city) FROM wiki");
-    assert!(error.to_string().contains("the time of LATEST must be a TIMESTAMP"), "{error}");
+    let error = failure("SELECT EARLIEST(1 + a.added) FROM (SELECT added FROM wiki) a");
+    assert!(error.to_string().starts_with("Column '__time' not found in table 'a'"), "{error}");
+    assert_eq!(rows("SELECT LATEST(v.added + 1) FROM wiki w JOIN wiki v ON w.__time = v.__time"), ["11"]);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_sqls_words() {
+    for (call, message) in [
+        ("STDDEV(page)", "STDDEV_SAMP takes numbers, not VARCHAR"),
+        ("SUM(page)", "SUM takes numbers and was given a VARCHAR"),
+        ("AVG(page)", "AVG takes numbers and was given a VARCHAR"),
+        ("BIT_AND(page)", "BIT_AND takes numbers and was given a VARCHAR"),
+        ("LATEST_BY(page, city)", "the time of LATEST must be a TIMESTAMP, not VARCHAR"),
+        ("ARRAY_AGG(DS_HLL(added))", "ARRAY_AGG takes no sketches"),
+        ("HLL_SKETCH_ESTIMATE(added)", "HLL_SKETCH_ESTIMATE takes sketches of type HLLSketch, not BIGINT"),
+        ("LATEST(added) IGNORE NULLS", "[IGNORE | RESPECT] NULLS are not permitted for LATEST"),
+        ("EARLIEST(*)", "wrong arguments for EARLIEST (line [1], column [8])"),
+        (
+            "LATEST(added) OVER (ORDER BY __time ROWS 1 PRECEDING)",
+            "LATEST works over a window that begins with UNBOUNDED PRECEDING, and not over one that slides",
+        ),
+    ] {
+        let error = failure(&format!("SELECT {call} FROM wiki"));
+        assert_eq!(error.to_string(), message, "{call}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{call}");
+    }
 }
 
 #[test]
@@ -682,16 +706,16 @@ fn held_bytes_are_counted() {
 }
 
 /// An engine with so much memory for queries.
-fn small_engine(rows: i64, memory_bytes_max: usize) -> Arc<Engine> {
+fn small_engine(rows: i64, memory_bytes_max: usize, threads: usize) -> Arc<Engine> {
     let clock = Arc::new(SystemClock::new());
     let timeline = numbers(rows);
-    Engine::new(EngineOptions { timeline, clock, memory_bytes_max, threads: 2, system: None }).expect("an engine")
+    Engine::new(EngineOptions { timeline, clock, memory_bytes_max, threads, system: None }).expect("an engine")
 }
 
 #[test]
 fn a_state_too_large_ends_the_query_and_not_the_process() {
     let request = QueryRequest::new("q", "SELECT ARRAY_LENGTH(ARRAY_AGG(n, 1000000000)) FROM numbers");
-    let error = answer(&small_engine(300_000, 8 << 20), request).expect_err("24 MB do not fit into 8");
+    let error = answer(&small_engine(300_000, 8 << 20, 2), request).expect_err("24 MB do not fit into 8");
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
 }
 
@@ -703,7 +727,7 @@ fn groups_beyond_memory_give_the_same_answer() {
         "SELECT COUNT(*), SUM(e), MIN(l), SUM(l) FROM (SELECT MOD(n, 1000) AS g, THETA_SKETCH_ESTIMATE(DS_THETA(n)) AS e, \
           LATEST(n) AS l FROM numbers GROUP BY 1)",
     );
-    let answer = answer(&small_engine(200_000, 8 << 20), request).expect("an answer");
+    let answer = answer(&small_engine(200_000, 6 << 20, 1), request).expect("an answer");
     // The last of each group are 199,000 to 199,999.
     assert_eq!(answer.rows, ["1000|200000.0|199000|199499500"]);
 }
