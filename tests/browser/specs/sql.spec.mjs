@@ -27,9 +27,10 @@ test("columns complete with their types, functions with their arguments, and the
   const first = page.locator(".cm-tooltip-autocomplete li").first();
   await until("the column is offered first", async () => /country/.test(await first.innerText()));
   assert.match(await first.innerText(), /VARCHAR/);
+  assert.deepEqual(await grave(page), []);
   await page.keyboard.press("Enter");
   await page.keyboard.type(", TIME_FL", { delay: 20 });
-  await until("the function is offered with its arguments", async () => /\(time, period/.test(await page.locator(".cm-tooltip-autocomplete").innerText()));
+  await until("the function is offered with its arguments", async () => /\(timestamp, period/.test(await page.locator(".cm-tooltip-autocomplete").innerText()));
   await page.keyboard.press("Enter");
   assert.match(await content(page).innerText(), /SELECT country, TIME_FLOOR\(\)/);
   await page.keyboard.type("__time, 'PT1H'");

@@ -58,7 +58,7 @@ const KIND_LETTERS: Record<Suggestion["kind"], string> = { column: "C", function
 
 function completion(option: Suggestion): Completion {
   return {
-    label: option.label, detail: option.detail, type: option.kind, boost: option.rank,
+    label: option.label, detail: option.detail, type: option.kind, boost: option.rank, ...(option.info === undefined ? {} : { info: option.info }),
     apply: (view, _, from, to) => view.dispatch({
       changes: { from, to, insert: option.apply }, selection: { anchor: from + option.apply.length - option.back }, userEvent: "input.complete", scrollIntoView: true,
     }),

@@ -3,6 +3,7 @@ import { sqlRows } from "../api/sql";
 
 export type CatalogColumn = { name: string; type: string };
 export type CatalogTable = { schema: string; name: string; columns: readonly CatalogColumn[] };
+/** `signature` has a line for each form. */
 export type CatalogFunction = { name: string; signature: string; aggregate: boolean };
 export type Catalog = { tables: readonly CatalogTable[]; functions: readonly CatalogFunction[] };
 
@@ -10,26 +11,6 @@ export const NO_CATALOG: Catalog = { tables: [], functions: [] };
 
 /** The schema whose tables need no prefix. */
 export const OWN_SCHEMA = "druid";
-
-/** Functions whose arguments the server does not list; the words are Druid's. */
-const SIGNATURES: Record<string, string> = {
-  CONTAINS_STRING: "CONTAINS_STRING(expr, text)",
-  DECODE_BASE64_UTF8: "DECODE_BASE64_UTF8(expr)",
-  ICONTAINS_STRING: "ICONTAINS_STRING(expr, text)",
-  MILLIS_TO_TIMESTAMP: "MILLIS_TO_TIMESTAMP(millis)",
-  PARSE_LONG: "PARSE_LONG(text [, radix])",
-  REGEXP_EXTRACT: "REGEXP_EXTRACT(expr, pattern [, index])",
-  REGEXP_LIKE: "REGEXP_LIKE(expr, pattern)",
-  REGEXP_REPLACE: "REGEXP_REPLACE(expr, pattern, replacement)",
-  TIMESTAMPDIFF: "TIMESTAMPDIFF(unit, from, to)",
-  TIMESTAMP_TO_MILLIS: "TIMESTAMP_TO_MILLIS(time)",
-  TIME_CEIL: "TIME_CEIL(time, period [, origin [, zone]])",
-  TIME_EXTRACT: "TIME_EXTRACT(time, unit [, zone])",
-  TIME_FLOOR: "TIME_FLOOR(time, period [, origin [, zone]])",
-  TIME_FORMAT: "TIME_FORMAT(time [, pattern [, zone]])",
-  TIME_PARSE: "TIME_PARSE(text [, pattern [, zone]])",
-  TIME_SHIFT: "TIME_SHIFT(time, period, steps [, zone])",
-};
 
 type ColumnRow = { TABLE_SCHEMA: string; TABLE_NAME: string; COLUMN_NAME: string; DATA_TYPE: string };
 type RoutineRow = { ROUTINE_NAME: string; IS_AGGREGATOR: string; SIGNATURES: string | null };
@@ -51,7 +32,7 @@ export function tablesOf(rows: readonly ColumnRow[]): CatalogTable[] {
 }
 
 export function functionsOf(rows: readonly RoutineRow[]): CatalogFunction[] {
-  return rows.map((row) => ({ name: row.ROUTINE_NAME, aggregate: row.IS_AGGREGATOR === "YES", signature: row.SIGNATURES ?? SIGNATURES[row.ROUTINE_NAME] ?? `${row.ROUTINE_NAME}(…)` }));
+  return rows.map((row) => ({ name: row.ROUTINE_NAME, aggregate: row.IS_AGGREGATOR === "YES", signature: row.SIGNATURES ?? `${row.ROUTINE_NAME}(…)` }));
 }
 
 let functions: Promise<CatalogFunction[]> | undefined;

@@ -12,7 +12,8 @@ const CATALOG: Catalog = {
     column("druid", "orders", "price", "DOUBLE"), column("druid", "orders", "country", "VARCHAR"),
   ]),
   functions: functionsOf([
-    { ROUTINE_NAME: "COUNT", IS_AGGREGATOR: "YES", SIGNATURES: "COUNT(EXPRESSION)" }, { ROUTINE_NAME: "TIME_FLOOR", IS_AGGREGATOR: "NO", SIGNATURES: null },
+    { ROUTINE_NAME: "COUNT", IS_AGGREGATOR: "YES", SIGNATURES: "COUNT(*)\nCOUNT([DISTINCT] x)" }, { ROUTINE_NAME: "TIME_FLOOR", IS_AGGREGATOR: "NO", SIGNATURES: "TIME_FLOOR(timestamp, period [, origin [, timezone]])" },
+    { ROUTINE_NAME: "ODD", IS_AGGREGATOR: "NO", SIGNATURES: null },
     { ROUTINE_NAME: "CURRENT_TIMESTAMP", IS_AGGREGATOR: "NO", SIGNATURES: "CURRENT_TIMESTAMP" }, { ROUTINE_NAME: "UUID", IS_AGGREGATOR: "NO", SIGNATURES: "UUID()" },
   ]),
 };
@@ -65,8 +66,9 @@ describe("completion", () => {
   it("writes names as SQL needs them, and calls with the cursor inside", () => {
     const option = (text: string, label: string) => suggest(text, text.length, CATALOG)?.options.find((each) => each.label === label);
     expect(option("SELECT ", "Odd name")).toMatchObject({ apply: '"Odd name"', detail: "BIGINT · demo" });
-    expect(option("SELECT ", "COUNT")).toMatchObject({ apply: "COUNT()", back: 1, detail: "(EXPRESSION)" });
-    expect(option("SELECT ", "TIME_FLOOR")?.detail).toBe("(time, period [, origin [, zone]])");
+    expect(option("SELECT ", "COUNT")).toMatchObject({ apply: "COUNT()", back: 1, detail: "(*)", info: "COUNT(*)\nCOUNT([DISTINCT] x)" });
+    expect(option("SELECT ", "TIME_FLOOR")?.detail).toBe("(timestamp, period [, origin [, timezone]])");
+    expect(option("SELECT ", "ODD")).toMatchObject({ apply: "ODD()", back: 1, detail: "(…)" });
     expect(option("SELECT ", "UUID")).toMatchObject({ apply: "UUID()", back: 0 });
     expect(suggest("SELECT ", 7, CATALOG)?.options.find((each) => each.label === "CURRENT_TIMESTAMP" && each.kind === "function")).toMatchObject({ apply: "CURRENT_TIMESTAMP", back: 0 });
     expect([nameSql("country"), nameSql("order"), nameSql('a"b'), nameSql("2x")]).toEqual(["country", '"order"', '"a""b"', '"2x"']);

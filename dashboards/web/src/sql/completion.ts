@@ -14,6 +14,8 @@ export type Suggestion = {
   back: number;
   /** Higher comes first. */
   rank: number;
+  /** More than fits beside the label: all forms of a function. */
+  info?: string;
 };
 export type Suggestions = { from: number; options: Suggestion[] };
 
@@ -145,9 +147,11 @@ function aliasOptions(named: readonly Named[]): Suggestion[] {
 
 function functionOptions(catalog: Catalog): Suggestion[] {
   return catalog.functions.map((each) => {
-    const bare = each.signature.toUpperCase() === each.name.toUpperCase();
-    const empty = each.signature.endsWith("()");
-    const detail = bare ? "" : each.signature.slice(each.signature.indexOf("("));
-    return suggestion(each.name, "function", detail, bare ? each.name : `${each.name}()`, bare || empty ? 0 : 1);
+    const forms = each.signature.split("\n");
+    const first = forms[0] ?? "";
+    const bare = !first.includes("(");
+    const empty = forms.length === 1 && first.endsWith("()");
+    const offered = suggestion(each.name, "function", bare ? "" : first.slice(first.indexOf("(")), bare ? each.name : `${each.name}()`, bare || empty ? 0 : 1);
+    return forms.length > 1 || first.length > 44 ? { ...offered, info: each.signature } : offered;
   });
 }
