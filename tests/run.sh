@@ -171,7 +171,7 @@ else
   if fetched python; then
     python_path=$(tail -n 1 "$logs/python-path")
   else
-    say "!! no DuckDB and pyarrow: $(tail -n 3 "$logs/python.log")"
+    say "!! no DuckDB, pyarrow and pydruid: $(tail -n 3 "$logs/python.log")"
   fi
   FRESHET_TEST_KAFKA="$kafka_address" FRESHET_TEST_S3="$s3_address" FRESHET_TEST_PYTHON="$python_path" \
     FRESHET_TEST_SKIPS="$skips" FRESHET_TEST_BIN="$target/debug/freshet" \

@@ -15,6 +15,7 @@ use freshet_segment::clock::Clock;
 use freshet_segment::error::ErrorKind;
 use freshet_segment::id::TableName;
 use freshet_segment::schema::{ColumnRole, Observed};
+use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::Timeline;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
@@ -68,6 +69,15 @@ pub struct IngestOptions {
     pub seal: SealOptions,
     /// Further bounds.
     pub limits: Limits,
+}
+
+/// A task that takes the pushes into one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushTaskView {
+    /// The table.
+    pub table: TableName,
+    /// When it began: with the first push since this process started, or with the replay of its journal.
+    pub started: Timestamp,
 }
 
 /// How long a caller waits for rows to be published.
@@ -340,6 +350,16 @@ impl Ingest {
     /// The newest refused rows of a table, at most `limit`; none for a table that nobody wrote.
     pub fn dead_letters(&self, table: &str, limit: usize) -> DeadLetters {
         self.tables.get(table).map(|table| table.letters.newest(limit)).unwrap_or_default()
+    }
+
+    /// The push tasks that run, by table.
+    pub fn push_tasks(&self) -> Vec<PushTaskView> {
+        let tables = self.tables.all();
+        let running = tables.iter().filter_map(|table| {
+            let started = table.push.lock().as_ref().filter(|task| !task.thread.is_finished())?.started;
+            Some(PushTaskView { table: table.name.clone(), started })
+        });
+        running.collect()
     }
 
     /// What became of all rows sent to a table since this process began.

@@ -1,7 +1,7 @@
 //! Names and types of an answer's columns, in Druid's words.
 //!
 //! Arrow's type decides, except where it cannot: a JSON text, a date (held as the instant of local midnight) and the
-//! bare literals of the SELECT list, whose SQL types (`CHAR`, `INTEGER`, `NULL`) Arrow does not have.
+//! bare literals of the SELECT list, whose SQL types (`CHAR`, `INTEGER`, `DECIMAL`, `NULL`) Arrow does not have.
 
 use std::fmt;
 
@@ -100,6 +100,7 @@ pub enum SqlType {
     Char,
     Bigint,
     Integer,
+    Decimal,
     Double,
     Float,
     Boolean,
@@ -117,6 +118,7 @@ impl fmt::Display for SqlType {
             Self::Char => "CHAR",
             Self::Bigint => "BIGINT",
             Self::Integer => "INTEGER",
+            Self::Decimal => "DECIMAL",
             Self::Double => "DOUBLE",
             Self::Float => "FLOAT",
             Self::Boolean => "BOOLEAN",

@@ -366,7 +366,7 @@ fn apply_settings(settings: &sql::Settings, options: &mut QueryOptions) -> Resul
             }
             // Zero is Druid's word for none.
             "timeout" => timeout = Some(number(key, value)?).filter(|ms| *ms > 0).map(Duration::from_millis),
-            "sqlOuterLimit" => options.outer_limit = Some(number(key, value)?),
+            "sqlOuterLimit" => options.outer_limit = Some(number(key, value)?).filter(|limit| *limit > 0),
             "allowPartial" => {
                 options.allow_partial = value
                     .parse()

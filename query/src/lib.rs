@@ -55,5 +55,6 @@ pub use columns::{NativeType, OutputColumn, SketchKind, SqlType};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Position, QueryError, Result};
 pub use request::{Missing, Parameter, ParameterValue, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
-pub use sql::system::{DataGapRow, DeadLetterRow, SystemSource};
+pub use sql::settings;
+pub use sql::system::{DataGapRow, DeadLetterRow, ServerRow, SupervisorRow, SystemSource, TaskRow};
 pub use stream::ResultStream;

@@ -1,5 +1,6 @@
 //! What a caller hands in and what comes back beside the rows: plain values, the same for every protocol.
 
+use std::fmt;
 use std::time::Duration;
 
 use freshet_segment::id::SegmentId;
@@ -49,7 +50,7 @@ impl Default for QueryOptions {
 /// Value of one `?`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// SQL type name: `VARCHAR`, `BIGINT`, `INTEGER`, `DOUBLE`, `TIMESTAMP`, `DATE`, `BOOLEAN`, ...
+    /// SQL type name: `VARCHAR`, `BIGINT`, `INTEGER`, `DOUBLE`, `TIMESTAMP`, `DATE`, `BOOLEAN`, `ARRAY`, ...
     pub sql_type: String,
     /// The value.
     pub value: ParameterValue,
@@ -64,6 +65,23 @@ pub enum ParameterValue {
     Long(i64),
     Double(f64),
     String(String),
+    Array(Vec<Self>),
+}
+
+impl fmt::Display for ParameterValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Long(value) => write!(f, "{value}"),
+            Self::Double(value) => write!(f, "{value:?}"),
+            Self::String(value) => write!(f, "{value:?}"),
+            Self::Array(values) => {
+                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                write!(f, "[{}]", values.join(","))
+            }
+        }
+    }
 }
 
 /// What a query saw.

@@ -448,7 +448,7 @@ fn the_information_schema_is_made_of_ordinary_tables() {
             "SELECT t.TABLE_NAME, COUNT(*) FROM INFORMATION_SCHEMA.TABLES t JOIN INFORMATION_SCHEMA.COLUMNS c \
               ON t.TABLE_NAME = c.TABLE_NAME AND t.TABLE_SCHEMA = c.TABLE_SCHEMA GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
         ),
-        ["segments|19"]
+        ["segments|20"]
     );
     assert_eq!(
         rows("SELECT SCHEMA_NAME FROM INFORMATION_SCHEMA.SCHEMATA ORDER BY 1"),
@@ -514,6 +514,48 @@ impl crate::SystemSource for Handed {
             raw: "{}".to_owned(),
         }]
     }
+
+    fn servers(&self) -> Vec<crate::ServerRow> {
+        vec![crate::ServerRow {
+            host: "h".to_owned(),
+            port: 8,
+            server_type: "historical".to_owned(),
+            tier: "t".to_owned(),
+            used_bytes: 5,
+            bytes_max: 0,
+            is_leader: Some(true),
+            started: Timestamp::from_millis(0),
+            version: "1".to_owned(),
+            processors: 2,
+            memory_bytes: 9,
+        }]
+    }
+
+    fn tasks(&self) -> Vec<crate::TaskRow> {
+        vec![crate::TaskRow {
+            id: "t1".to_owned(),
+            group: "g".to_owned(),
+            kind: "push".to_owned(),
+            table: "wiki".to_owned(),
+            created: Timestamp::from_millis(0),
+            host: "h".to_owned(),
+            port: 8,
+        }]
+    }
+
+    fn supervisors(&self) -> Vec<crate::SupervisorRow> {
+        vec![crate::SupervisorRow {
+            id: "s".to_owned(),
+            table: "wiki".to_owned(),
+            state: "RUNNING".to_owned(),
+            detailed_state: "CONNECTING_TO_STREAM".to_owned(),
+            healthy: true,
+            kind: "kafka".to_owned(),
+            source: "topic".to_owned(),
+            suspended: false,
+            spec: "{}".to_owned(),
+        }]
+    }
 }
 
 #[test]
@@ -535,6 +577,22 @@ fn what_the_server_hands_in_is_in_the_system_tables() {
     assert_eq!(
         rows("SELECT source, position, place, reason, hint, row_stored, raw FROM sys.dead_letters"),
         ["push|row 2|null|no time|send one|0|{}"]
+    );
+    assert_eq!(
+        rows(
+            "SELECT s.server, COUNT(*), MAX(curr_size) FROM sys.servers s JOIN sys.server_segments g ON s.server = g.server GROUP BY 1"
+        ),
+        ["h:8|2|5"]
+    );
+    assert_eq!(
+        rows(
+            "SELECT task_id, group_id, \"type\", datasource, created_time, status, runner_status, location, tls_port, error_msg FROM sys.tasks"
+        ),
+        ["t1|g|push|wiki|1970-01-01T00:00:00.000Z|RUNNING|RUNNING|h:8|-1|null"]
+    );
+    assert_eq!(
+        rows("SELECT supervisor_id, state, detailed_state, healthy, \"type\", source, suspended FROM sys.supervisors"),
+        ["s|RUNNING|CONNECTING_TO_STREAM|1|kafka|topic|0"]
     );
 }
 

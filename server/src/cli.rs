@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,7 @@ use crate::http;
 use crate::http::front::Front;
 use crate::node::{Node, ROLES, Runtimes};
 use crate::shutdown::{self, Signals};
+use crate::sockets::Sockets;
 use crate::startup;
 use crate::telemetry;
 
@@ -116,12 +116,7 @@ async fn serve_until_signal(
     let address = listener
         .local_addr()
         .map_err(|error| ServerError::Listen { address: config.listen.clone(), reason: error.to_string() })?;
-    // Small answers must not wait for an acknowledgement of the one before.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
-        }
-    });
+    let listener = Sockets::new(listener, config.reader_stall());
     let closed = CancellationToken::new();
     let front = Front::default();
     let server = axum::serve(listener, front.router()).with_graceful_shutdown(closed.clone().cancelled_owned());

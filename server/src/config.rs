@@ -54,6 +54,8 @@ pub struct Config {
     pub query_timeout_ms: u64,
     /// Threads that compute queries. Default: one per core.
     pub compute_threads: Option<usize>,
+    /// How long a client may take nothing of its answer before its connection is closed, in milliseconds. Default 60,000.
+    pub reader_stall_ms_max: u64,
     /// How long running work may take to finish after SIGTERM, in milliseconds. Default 10,000.
     pub shutdown_ms_max: u64,
     /// Where sealed segments are kept: a folder, or `s3://bucket/prefix`. Default: the folder `deep` in the data directory.
@@ -138,6 +140,10 @@ pub struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compute_threads: Option<usize>,
+    /// How long a client may take nothing of its answer before its connection is closed [default: 60000]
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader_stall_ms_max: Option<u64>,
     /// How long running work may take to finish at the end [default: 10000]
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,6 +215,7 @@ impl Default for Config {
             queries_running_max: None,
             query_timeout_ms: 300_000,
             compute_threads: None,
+            reader_stall_ms_max: 60_000,
             shutdown_ms_max: 10_000,
             deep_storage: None,
             s3_endpoint: None,
@@ -239,6 +246,7 @@ const KEYS: &[&str] = &[
     "queries_running_max",
     "query_timeout_ms",
     "compute_threads",
+    "reader_stall_ms_max",
     "shutdown_ms_max",
     "deep_storage",
     "s3_endpoint",
@@ -398,6 +406,12 @@ impl Config {
     pub fn memory(&self) -> MemoryShares {
         let total = self.memory_bytes_max.unwrap_or_else(|| (machine_memory() / 100 * 60).max(MEMORY_BYTES_MIN));
         MemoryShares::split(total)
+    }
+
+    /// How long a client may take nothing of its answer.
+    #[must_use]
+    pub fn reader_stall(&self) -> Duration {
+        Duration::from_millis(self.reader_stall_ms_max)
     }
 
     /// Threads of the compute runtime.

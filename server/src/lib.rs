@@ -38,6 +38,7 @@ pub mod nearest;
 pub mod node;
 pub mod queries;
 pub mod shutdown;
+pub mod sockets;
 pub mod startup;
 pub mod storage;
 pub mod system;

@@ -61,7 +61,7 @@ pub struct Node {
     /// Where these files are.
     pub deep_place: DeepPlace,
     /// Supervisors that the catalog keeps and that could not be started again, by id.
-    pub stranded: Mutex<BTreeMap<String, Stranded>>,
+    pub stranded: Arc<Mutex<BTreeMap<String, Stranded>>>,
     /// Answers SQL.
     pub engine: Arc<Engine>,
     /// Takes rows.
@@ -95,6 +95,13 @@ pub struct Stranded {
     pub row: SupervisorRow,
     /// Why it does not run.
     pub reason: String,
+}
+
+impl Stranded {
+    /// Its state, in the words of the supervisors that run.
+    pub const STATE: &str = "UNHEALTHY_SUPERVISOR";
+    /// What exactly is wrong with it.
+    pub const DETAILED_STATE: &str = "NOT_RESTARTED";
 }
 
 impl Node {
@@ -143,10 +150,16 @@ impl Node {
             local: data.local(),
             settings: config.care(),
         });
+        let stranded = Arc::<Mutex<_>>::default();
         let system: Arc<dyn SystemSource> = Arc::new(System {
             catalog: Arc::clone(&catalog),
             timeline: Arc::clone(&timeline),
             ingest: Arc::clone(&ingest),
+            stranded: Arc::clone(&stranded),
+            address,
+            started: clock.now(),
+            processors: config.threads(),
+            memory_bytes: memory.total,
         });
         let engine = Engine::new(EngineOptions {
             timeline: Arc::clone(&timeline),
@@ -178,7 +191,7 @@ impl Node {
             catalog_file,
             deep,
             deep_place,
-            stranded: Mutex::default(),
+            stranded,
             engine,
             ingest,
             coordinator,

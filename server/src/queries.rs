@@ -8,10 +8,11 @@
 //! ```
 //!
 //! Encoding happens beside the query, not on the two threads that serve sockets. The head is sent only when the first batch is
-//! there, so a query that fails at once still gets a status of its own. Dropping the [`Answer`] stops the query; so does a
-//! reader that takes nothing for a minute. The channel ends with an explicit mark: a task that died never looks like a result
-//! that is complete.
+//! there, so a query that fails at once still gets a status of its own. A query can be cancelled from the moment it arrives, and
+//! its deadline counts from then. Dropping the [`Answer`] stops it; so does a reader that takes nothing for a minute. The channel
+//! ends with an explicit mark: a task that died never looks like a result that is complete.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,9 +22,11 @@ use freshet_query::error::QueryError;
 use freshet_query::{Missing, OutputColumn, ResultStream};
 use freshet_query::{QueryRequest, ReadingInfo};
 use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use crate::http::encode::{Encoder, Shape};
+use crate::http::encode::{Encoder, Shape, unwritable};
 use crate::http::reply::Problem;
 use crate::node::Node;
 
@@ -33,8 +36,6 @@ const CHUNKS_MAX: usize = 4;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Rows encoded between two looks at the chunk's size.
 const ROWS_AT_ONCE: usize = 1_024;
-/// A reader that takes nothing for so long is given up.
-const READER_PATIENCE: Duration = Duration::from_secs(60);
 /// Queries that may wait for each one that may run.
 const WAITING_PER_PLACE: usize = 8;
 
@@ -44,6 +45,27 @@ pub struct Places {
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
+    arrivals: Arc<Mutex<Arrivals>>,
+}
+
+/// Queries that have not given their first row yet, by number.
+#[derive(Debug, Default)]
+struct Arrivals {
+    next: u64,
+    queries: HashMap<u64, (String, CancellationToken)>,
+}
+
+/// A query from its arrival to its first row. The engine knows it only once it has a place.
+struct Arrival {
+    number: u64,
+    token: CancellationToken,
+    all: Arc<Mutex<Arrivals>>,
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.all.lock().queries.remove(&self.number);
+    }
 }
 
 impl Places {
@@ -54,7 +76,22 @@ impl Places {
             running: Arc::new(Semaphore::new(running_max)),
             waiting: AtomicUsize::new(0),
             waiting_max: running_max.saturating_mul(WAITING_PER_PLACE),
+            arrivals: Arc::default(),
         }
+    }
+
+    fn arrive(&self, query_id: &str) -> Arrival {
+        let mut arrivals = self.arrivals.lock();
+        let (number, token) = (arrivals.next, CancellationToken::new());
+        arrivals.next += 1;
+        arrivals.queries.insert(number, (query_id.to_owned(), token.clone()));
+        Arrival { number, token, all: Arc::clone(&self.arrivals) }
+    }
+
+    fn cancel(&self, query_id: &str) -> usize {
+        let arrivals = self.arrivals.lock();
+        let found = arrivals.queries.values().filter(|(id, _)| id == query_id);
+        found.map(|(_, token)| token.cancel()).count()
     }
 
     /// Waits for a place, or says at once that the queue is full.
@@ -148,22 +185,52 @@ impl Answer {
     }
 }
 
+/// Ends all queries of this id, those that wait for a place too; says how many were found.
+pub fn cancel(node: &Node, query_id: &str) -> usize {
+    node.places.cancel(query_id) + node.engine.cancel(query_id)
+}
+
+/// Waits for a place, and takes the time that it took off the query's own.
+async fn admit(node: &Node, arrival: &Arrival, request: &mut QueryRequest) -> Result<OwnedSemaphorePermit, Problem> {
+    let began = Instant::now();
+    let timeout = request.options.timeout;
+    let passed = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let permit = tokio::select! {
+        biased;
+        permit = node.places.take() => permit.inspect_err(|_| {
+            node.telemetry.queries_refused.fetch_add(1, Ordering::Relaxed);
+        })?,
+        () = arrival.token.cancelled() => return Err(QueryError::Cancelled.into()),
+        () = passed => return Err(QueryError::Timeout { after: timeout.unwrap_or_default() }.into()),
+    };
+    let waited = began.elapsed();
+    // One that did not wait keeps its time to the millisecond, because an error names it.
+    if waited > Duration::from_millis(1) {
+        request.options.timeout = timeout.map(|timeout| timeout.saturating_sub(waited));
+    }
+    Ok(permit)
+}
+
 /// Runs one query and encodes its rows into `shape`.
 ///
 /// # Errors
 /// Everything that fails before the first byte.
-pub async fn open(node: &Arc<Node>, request: QueryRequest, shape: Shape) -> Result<Answer, Problem> {
+pub async fn open(node: &Arc<Node>, mut request: QueryRequest, shape: Shape) -> Result<Answer, Problem> {
     let started = Instant::now();
-    let permit = node.places.take().await.inspect_err(|_| {
-        node.telemetry.queries_refused.fetch_add(1, Ordering::Relaxed);
-    })?;
+    let arrival = node.places.arrive(&request.query_id);
+    let permit = admit(node, &arrival, &mut request).await?;
     let (head_sender, head) = oneshot::channel();
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
     let task = {
         let node = Arc::clone(node);
         async move {
             let _permit = permit;
-            let outcome = drive(&node, request, shape, head_sender, &sender).await;
+            let outcome = drive(&node, request, shape, arrival, head_sender, &sender).await;
             if outcome == Outcome::Failed {
                 node.telemetry.queries_failed.fetch_add(1, Ordering::Relaxed);
             }
@@ -188,13 +255,16 @@ async fn drive(
     node: &Node,
     request: QueryRequest,
     shape: Shape,
+    arrival: Arrival,
     mut head: oneshot::Sender<Result<Head, QueryError>>,
     chunks: &mpsc::Sender<Chunk>,
 ) -> Outcome {
     let began = tokio::select! {
         began = begin(node, request) => began,
+        () = arrival.token.cancelled() => Err(QueryError::Cancelled),
         () = head.closed() => return Outcome::Failed,
     };
+    drop(arrival);
     let (mut stream, first) = match began {
         Ok(began) => began,
         Err(error) => {
@@ -226,7 +296,7 @@ async fn drive(
         if let Err(failure) = outcome {
             if let Some(error) = failure {
                 tracing::info!(%error, "a query failed after its first rows");
-                let _gone = chunks.send_timeout(Chunk::Failed(Box::new(error)), READER_PATIENCE).await;
+                let _gone = chunks.send_timeout(Chunk::Failed(Box::new(error)), node.config.reader_stall()).await;
             }
             return Outcome::Failed;
         }
@@ -238,7 +308,7 @@ async fn drive(
     if encoder.finish().is_err() || send(node, &mut encoder, chunks).await.is_err() {
         return Outcome::Failed;
     }
-    match chunks.send_timeout(Chunk::End, READER_PATIENCE).await {
+    match chunks.send_timeout(Chunk::End, node.config.reader_stall()).await {
         Ok(()) => Outcome::Complete,
         Err(_) => Outcome::Failed,
     }
@@ -249,6 +319,10 @@ type Began = (ResultStream, Option<Result<arrow::array::RecordBatch, QueryError>
 /// Plans, and waits for the first batch, the end or the failure, whichever comes first.
 async fn begin(node: &Node, request: QueryRequest) -> Result<Began, QueryError> {
     let mut stream = node.engine.run(request).await?;
+    // Nothing of it has run yet.
+    if let Some(error) = unwritable(&stream) {
+        return Err(error);
+    }
     match stream.next().await {
         Some(Err(error)) => Err(error),
         first => Ok((stream, first)),
@@ -280,7 +354,7 @@ async fn send(node: &Node, encoder: &mut Encoder, chunks: &mpsc::Sender<Chunk>) 
         return Ok(());
     }
     node.telemetry.result_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    chunks.send_timeout(Chunk::Data(bytes), READER_PATIENCE).await.map_err(|_| ())
+    chunks.send_timeout(Chunk::Data(bytes), node.config.reader_stall()).await.map_err(|_| ())
 }
 
 fn encoding(error: &arrow::error::ArrowError) -> QueryError {

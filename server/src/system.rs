@@ -1,17 +1,24 @@
-//! What the tables of `sys` tell beyond a reading: lost ranges from the catalog, rejected rows from ingestion.
+//! What the tables of `sys` tell beyond a reading: lost ranges from the catalog; rejected rows, tasks and supervisors from
+//! ingestion; this process itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use freshet_ingest::Ingest;
 use freshet_ingest::dead_letter::{DeadLetter, Origin};
 use freshet_ingest::spec::SourceSpec;
-use freshet_query::{DataGapRow, DeadLetterRow, SystemSource};
+use freshet_query::{DataGapRow, DeadLetterRow, ServerRow, SupervisorRow, SystemSource, TaskRow};
 use freshet_segment::catalog::Catalog;
 use freshet_segment::error::SegmentError;
+use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::Timeline;
+use parking_lot::Mutex;
+
+use crate::druid::shown;
+use crate::node::Stranded;
 
 /// The parts that know.
 pub struct System {
@@ -21,7 +28,25 @@ pub struct System {
     pub timeline: Arc<Timeline>,
     /// Rejected rows.
     pub ingest: Arc<Ingest>,
+    /// Supervisors that did not come back.
+    pub stranded: Arc<Mutex<BTreeMap<String, Stranded>>>,
+    /// Where this process listens.
+    pub address: SocketAddr,
+    /// When it started.
+    pub started: Timestamp,
+    /// Threads that compute queries.
+    pub processors: usize,
+    /// The memory it was given.
+    pub memory_bytes: u64,
 }
+
+/// The Druid version whose contract is spoken; clients look at it.
+pub const DRUID_VERSION: &str = "33.0.0";
+/// Druid's name of a process that holds segments. This one does everything else as well; it is one row, because a join with
+/// what it holds would count each thing once a row.
+const SERVER_TYPE: &str = "historical";
+/// Druid's name of the only tier.
+const TIER: &str = "_default_tier";
 
 impl fmt::Debug for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +92,85 @@ impl SystemSource for System {
                     row_stored: letter.row_stored,
                 }
             }));
+        }
+        rows
+    }
+
+    fn servers(&self) -> Vec<ServerRow> {
+        let reading = self.timeline.reading();
+        vec![ServerRow {
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            server_type: SERVER_TYPE.to_owned(),
+            tier: TIER.to_owned(),
+            used_bytes: reading.tables().iter().map(|view| view.stored_bytes()).sum(),
+            bytes_max: 0,
+            is_leader: Some(true),
+            started: self.started,
+            version: DRUID_VERSION.to_owned(),
+            processors: u64::try_from(self.processors).unwrap_or(u64::MAX),
+            memory_bytes: self.memory_bytes,
+        }]
+    }
+
+    fn tasks(&self) -> Vec<TaskRow> {
+        let row = |id: String, group: String, kind: &str, table: &str, created| TaskRow {
+            id,
+            group,
+            kind: kind.to_owned(),
+            table: table.to_owned(),
+            created,
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+        };
+        let mut rows = Vec::new();
+        for id in self.ingest.supervisor_ids() {
+            // One that ends in this moment is left out.
+            let Ok(status) = self.ingest.status(&id) else { continue };
+            rows.extend(status.tasks.into_iter().map(|task| {
+                row(task.id, format!("index_kafka_{id}"), "index_kafka", status.table.as_str(), task.started)
+            }));
+        }
+        rows.extend(self.ingest.push_tasks().into_iter().map(|task| {
+            let id = format!("push_{}", task.table);
+            row(id.clone(), id, "push", task.table.as_str(), task.started)
+        }));
+        rows
+    }
+
+    fn supervisors(&self) -> Vec<SupervisorRow> {
+        let mut rows = Vec::new();
+        for id in self.ingest.supervisor_ids() {
+            let Ok(view) = self.ingest.supervisor(&id) else { continue };
+            rows.push(SupervisorRow {
+                id,
+                table: view.spec.table.to_string(),
+                state: view.state.name().to_owned(),
+                detailed_state: view.detailed_state.name().to_owned(),
+                healthy: view.healthy,
+                kind: "kafka".to_owned(),
+                source: shown::source(&view).to_owned(),
+                suspended: view.suspended,
+                spec: shown::spec(&view).to_string(),
+            });
+        }
+        let stranded = self.stranded.lock().clone();
+        for (id, stranded) in stranded {
+            // Posted anew it runs, whatever became of it before.
+            if rows.iter().any(|row| row.id == id) {
+                continue;
+            }
+            rows.push(SupervisorRow {
+                id,
+                table: stranded.row.table.to_string(),
+                state: Stranded::STATE.to_owned(),
+                detailed_state: Stranded::DETAILED_STATE.to_owned(),
+                healthy: false,
+                kind: "kafka".to_owned(),
+                source: String::new(),
+                suspended: stranded.row.suspended,
+                spec: shown::kept(&stranded.row.spec).to_string(),
+            });
         }
         rows
     }

@@ -6,8 +6,12 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod care;
+mod clients;
 mod crash;
 mod druid_http;
+mod druid_streams;
+mod druid_system;
+mod druid_values;
 mod durable;
 mod faults;
 mod files;

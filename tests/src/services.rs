@@ -411,13 +411,13 @@ impl S3 {
     }
 }
 
-/// A Python with DuckDB and pyarrow, or `None` after a counted skip.
+/// A Python with DuckDB, pyarrow and pydruid, or `None` after a counted skip.
 #[must_use]
 pub fn python() -> Option<PathBuf> {
     static SHARED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let shared = SHARED.get_or_init(|| match std::env::var("FRESHET_TEST_PYTHON") {
         Ok(path) if !path.is_empty() => Ok(path.into()),
-        Ok(_) => Err("DuckDB and pyarrow could not be installed, see the log of tests/run.sh".to_owned()),
+        Ok(_) => Err("DuckDB, pyarrow and pydruid could not be installed, see the log of tests/run.sh".to_owned()),
         Err(_) => output_of(&mut Command::new(service("python.sh"))).map(|path| path.trim().into()),
     });
     match shared {

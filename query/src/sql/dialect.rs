@@ -122,17 +122,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
     let mut tokens = tokenize(sql)?;
     check_depth(&tokens)?;
     let parameters = number_parameters(&mut tokens);
-    let mut settings = BTreeMap::new();
-    let mut rest = tokens.as_slice();
-    while rest.first().is_some_and(|t| is_word(t, "SET")) {
-        let end = rest
-            .iter()
-            .position(|t| t.token == Token::SemiColon)
-            .ok_or_else(|| QueryError::at("SET must be followed by `;` and a query", position_of(rest.first())))?;
-        let (key, value) = setting(&rest[..end])?;
-        settings.insert(key, value);
-        rest = &rest[end + 1..];
-    }
+    let (settings, mut rest) = leading_settings(&tokens)?;
     let explain = rest.first().is_some_and(|t| is_word(t, "EXPLAIN"));
     if explain {
         if !(rest.get(1).is_some_and(|t| is_word(t, "PLAN")) && rest.get(2).is_some_and(|t| is_word(t, "FOR"))) {
@@ -153,6 +143,37 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed> {
         Token::SemiColon => Err(QueryError::at("only one statement is taken at a time", position_of(Some(&next)))),
         _ => Err(unexpected(&next, "the end of the statement")),
     }
+}
+
+/// The context keys that a text sets before its query, the last value of each.
+///
+/// # Errors
+/// `Invalid` with a position, as [`parse`] would give it.
+pub(crate) fn settings(sql: &str) -> Result<BTreeMap<String, String>> {
+    let first = sql.trim_start();
+    let may_set = first.starts_with("--")
+        || first.starts_with("/*")
+        || first.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("SET"));
+    if !may_set {
+        return Ok(BTreeMap::new());
+    }
+    Ok(leading_settings(&tokenize(sql)?)?.0)
+}
+
+/// The leading `SET` statements, and what comes after them.
+fn leading_settings(tokens: &[TokenWithSpan]) -> Result<(BTreeMap<String, String>, &[TokenWithSpan])> {
+    let mut settings = BTreeMap::new();
+    let mut rest = tokens;
+    while rest.first().is_some_and(|t| is_word(t, "SET")) {
+        let end = rest
+            .iter()
+            .position(|t| t.token == Token::SemiColon)
+            .ok_or_else(|| QueryError::at("SET must be followed by `;` and a query", position_of(rest.first())))?;
+        let (key, value) = setting(&rest[..end])?;
+        settings.insert(key, value);
+        rest = &rest[end + 1..];
+    }
+    Ok((settings, rest))
 }
 
 /// Names of the tokens' places are 1-based and the end is exclusive; ours is included.

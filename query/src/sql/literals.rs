@@ -1,7 +1,7 @@
 //! Small constructors of syntax trees, and what literals mean: instants in the query's zone, intervals, parameters.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    Array, BinaryOperator, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Interval, ObjectName, UnaryOperator, Value,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -218,6 +218,27 @@ fn compound(value: &str, leading: &str, last: &str) -> Option<Amount> {
     })
 }
 
+/// `ARRAY[..]` of plain values.
+fn array(values: &[ParameterValue]) -> Expr {
+    let element = |value: &ParameterValue| match value {
+        ParameterValue::Null => null(),
+        ParameterValue::Bool(b) => Expr::Value(Value::Boolean(*b).with_empty_span()),
+        ParameterValue::Long(n) => number(*n),
+        // A number in the tree has no sign.
+        ParameterValue::Double(n) => {
+            let literal = Expr::Value(Value::Number(format!("{:e}", n.abs()), false).with_empty_span());
+            if n.is_sign_negative() {
+                Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(literal) }
+            } else {
+                literal
+            }
+        }
+        ParameterValue::String(s) => text(s.clone()),
+        ParameterValue::Array(values) => array(values),
+    };
+    Expr::Array(Array { elem: values.iter().map(element).collect(), named: true })
+}
+
 /// The literal that stands for a parameter.
 ///
 /// # Errors
@@ -225,7 +246,7 @@ fn compound(value: &str, leading: &str, last: &str) -> Option<Amount> {
 pub(super) fn parameter(index: usize, parameter: &Parameter, zone: &Zone) -> Result<Expr> {
     let sql_type = parameter.sql_type.to_ascii_uppercase();
     let bad = || {
-        QueryError::invalid(format!("parameter {} is not a {sql_type}: {:?}", index + 1, parameter.value))
+        QueryError::invalid(format!("parameter {} is not a {sql_type}: {}", index + 1, parameter.value))
             .with_hint(Some("give a value that fits the type, or change the type".to_owned()))
     };
     let cast = |value: Expr, to: &str| -> Expr {
@@ -243,7 +264,10 @@ pub(super) fn parameter(index: usize, parameter: &Parameter, zone: &Zone) -> Res
         ("BIGINT" | "INTEGER" | "SMALLINT" | "TINYINT", ParameterValue::Null) => cast(null(), "BIGINT"),
         ("DOUBLE" | "FLOAT" | "REAL" | "DECIMAL", ParameterValue::Null) => cast(null(), "DOUBLE"),
         ("VARCHAR" | "CHAR", ParameterValue::Null) => cast(null(), "VARCHAR"),
+        ("TIMESTAMP", ParameterValue::Null) => call("__TO_TIMESTAMP", vec![null(), text(zone.to_string())]),
+        ("DATE", ParameterValue::Null) => call("__TO_DATE", vec![null(), text(zone.to_string())]),
         (_, ParameterValue::Null) => null(),
+        ("ARRAY", ParameterValue::Array(values)) => array(values),
         ("VARCHAR" | "CHAR", ParameterValue::String(s)) => text(s.clone()),
         ("VARCHAR" | "CHAR", ParameterValue::Long(n)) => text(n.to_string()),
         ("VARCHAR" | "CHAR", ParameterValue::Double(n)) => text(n.to_string()),
@@ -286,7 +310,7 @@ pub(super) fn parameter(index: usize, parameter: &Parameter, zone: &Zone) -> Res
         _ => {
             return Err(QueryError::invalid(format!("parameter {} has the unknown type {sql_type}", index + 1))
                 .with_hint(Some(
-                    "types are VARCHAR, BIGINT, INTEGER, DOUBLE, FLOAT, BOOLEAN, TIMESTAMP, DATE".to_owned(),
+                    "types are VARCHAR, BIGINT, INTEGER, DOUBLE, FLOAT, BOOLEAN, TIMESTAMP, DATE, ARRAY".to_owned(),
                 )));
         }
     })

@@ -45,6 +45,15 @@ pub(crate) fn parse(sql: &str) -> Result<dialect::Parsed> {
     dialect::parse(sql)
 }
 
+/// The context keys that a text's leading `SET` statements name, with their values as text; the last of each counts. They win
+/// over those of the request, so a protocol asks for them before it reads its own.
+///
+/// # Errors
+/// `Invalid` with a position.
+pub fn settings(sql: &str) -> Result<Settings> {
+    dialect::settings(sql)
+}
+
 /// Resolves and rewrites a parsed query.
 pub(crate) fn prepare(
     parsed: dialect::Parsed,
@@ -62,7 +71,7 @@ pub(crate) fn prepare(
     }
     let mut query = parsed.query;
     let tables = scope.check(&query)?;
-    let output = names::name_output(&mut query);
+    let output = names::name_output(&mut query, parameters);
     let mut rewriter = rewrite::Rewriter { zone, now, parameters };
     if let ControlFlow::Break(error) = query.visit(&mut rewriter) {
         return Err(error);

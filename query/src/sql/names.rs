@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::columns::SqlType;
 use crate::error::{QueryError, Result};
+use crate::request::Parameter;
 use crate::sql::dialect::position_of_span;
 use crate::sql::literals::number;
 
@@ -48,13 +49,13 @@ impl OutputNames {
 }
 
 /// Gives the outermost SELECT list unique names and remembers the asked ones.
-pub(crate) fn name_output(query: &mut Query) -> OutputNames {
+pub(crate) fn name_output(query: &mut Query, parameters: &[Parameter]) -> OutputNames {
     let mut out = OutputNames::default();
     let Some(select) = first_select(&mut query.body) else { return out };
     let wildcard = has_wildcard(select);
     let mut used = HashSet::new();
     for (index, item) in select.projection.iter_mut().enumerate() {
-        let literal = item_expr(item).and_then(literal_type);
+        let literal = item_expr(item).and_then(|expr| literal_type(expr, parameters));
         let asked = match item {
             SelectItem::UnnamedExpr(expr) => column_name(expr).map(str::to_owned),
             SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
@@ -257,14 +258,21 @@ fn set_alias(item: &mut SelectItem, name: &str) {
     *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
 }
 
-fn literal_type(expr: &Expr) -> Option<SqlType> {
+fn literal_type(expr: &Expr, parameters: &[Parameter]) -> Option<SqlType> {
     match expr {
-        Expr::Nested(inner) => literal_type(inner),
+        Expr::Nested(inner) => literal_type(inner, parameters),
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => {
-            literal_type(expr).filter(|t| *t == SqlType::Integer)
+            literal_type(expr, parameters).filter(|t| matches!(t, SqlType::Integer | SqlType::Decimal))
         }
         Expr::Value(value) => match &value.value {
+            Value::Number(n, _) if n.contains(['e', 'E']) => None,
+            Value::Number(n, _) if n.contains('.') => Some(SqlType::Decimal),
             Value::Number(n, _) => n.parse::<i32>().ok().map(|_| SqlType::Integer),
+            Value::Placeholder(name) => {
+                let index = name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)?;
+                let sql_type = parameters.get(index)?.sql_type.to_ascii_uppercase();
+                matches!(sql_type.as_str(), "INTEGER" | "SMALLINT" | "TINYINT").then_some(SqlType::Integer)
+            }
             Value::SingleQuotedString(_) | Value::UnicodeStringLiteral(_) => Some(SqlType::Char),
             Value::Null => Some(SqlType::Null),
             _ => None,

@@ -266,6 +266,9 @@ const TIME_HINT: &str = "write the table in front of it; where there is none, EA
 
 /// The planner's words without its own advice, which speaks of another product's settings, and without its names of types.
 fn readable(text: &str) -> String {
+    if let Some(column) = ungrouped(text) {
+        return format!("Expression '{column}' is not being grouped");
+    }
     let line = text.lines().next().unwrap_or_default();
     let line = match line.split_once("user-defined coercion failed with: ") {
         Some((_, own)) => own.split_once(". No function matches").map_or(own, |(own, _)| own),
@@ -286,6 +289,16 @@ fn readable(text: &str) -> String {
         );
     }
     aggregates::with_shown_names(line).replace("DataFusion", "Freshet")
+}
+
+/// The column that the planner misses in GROUP BY.
+fn ungrouped(text: &str) -> Option<&str> {
+    let clauses = ["SELECT", "HAVING", "ORDER BY"];
+    let rest = clauses.iter().find_map(|clause| {
+        text.strip_prefix("Column in ")?.strip_prefix(clause)?.strip_prefix(" must be in GROUP BY")
+    })?;
+    let column = rest.split("column \"").nth(1)?.split('"').next()?;
+    column.rsplit('.').next()
 }
 
 /// The candidate closest to `wanted`, if one is close.

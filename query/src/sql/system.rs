@@ -13,13 +13,14 @@ use datafusion::common::{DataFusionError, Result as DfResult};
 use freshet_segment::schema::{Column, ColumnRole, ColumnType};
 use freshet_segment::timeline::Reading;
 
+mod source;
 mod sys;
 
 use crate::error::QueryError;
 use crate::plan::table::FreshetTable;
 use crate::sql::functions::catalogue;
 
-pub use sys::{DataGapRow, DeadLetterRow, SystemSource};
+pub use source::{DataGapRow, DeadLetterRow, ServerRow, SupervisorRow, SystemSource, TaskRow};
 pub(crate) use sys::{SYS, SYS_NAMES};
 
 /// The one catalog.
@@ -141,19 +142,8 @@ impl SchemaProvider for System {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let source = self.0.system.as_deref();
-        let rows = match name {
-            "segments" => sys::segments(&self.0.reading),
-            "data_gaps" => sys::data_gaps(match source {
-                Some(source) => {
-                    source.data_gaps().await.map_err(|error| QueryError::Segment(error).into_datafusion())?
-                }
-                None => Vec::new(),
-            }),
-            "dead_letters" => sys::dead_letters(source.map(SystemSource::dead_letters).unwrap_or_default()),
-            _ => return Ok(None),
-        };
-        Ok(Some(rows.table()?))
+        let rows = sys::rows(name, &self.0.reading, self.0.system.as_deref()).await;
+        rows.map_err(QueryError::into_datafusion)?.map(|rows| rows.table()).transpose()
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -316,16 +306,18 @@ fn columns(reading: &Reading) -> Rows {
             cells.push(column_row(DEFAULT_SCHEMA, view.name.as_str(), index, column));
         }
     }
-    let system: [(&str, &str, &[&str], &[&str]); 7] = [
-        (INFORMATION_SCHEMA, "COLUMNS", COLUMNS, COLUMNS_LONGS),
-        (INFORMATION_SCHEMA, "ROUTINES", ROUTINES, &[]),
-        (INFORMATION_SCHEMA, "SCHEMATA", SCHEMATA, &[]),
-        (INFORMATION_SCHEMA, "TABLES", TABLES, &[]),
-        (SYS, "data_gaps", sys::DATA_GAPS, sys::DATA_GAPS_LONGS),
-        (SYS, "dead_letters", sys::DEAD_LETTERS, sys::DEAD_LETTERS_LONGS),
-        (SYS, "segments", sys::SEGMENTS, sys::SEGMENTS_LONGS),
+    let information: [(&str, &[&str], &[&str]); 4] = [
+        ("COLUMNS", COLUMNS, COLUMNS_LONGS),
+        ("ROUTINES", ROUTINES, &[]),
+        ("SCHEMATA", SCHEMATA, &[]),
+        ("TABLES", TABLES, &[]),
     ];
-    for (schema, table, names, longs) in system {
+    let information = information.map(|(table, names, longs)| (INFORMATION_SCHEMA, table, names, longs));
+    let sys = SYS_NAMES.map(|table| {
+        let (names, longs) = sys::shape(table);
+        (SYS, table, names, longs)
+    });
+    for (schema, table, names, longs) in information.into_iter().chain(sys) {
         for (index, name) in names.iter().enumerate() {
             let column_type = if longs.contains(name) { ColumnType::Long } else { ColumnType::String };
             cells.push(column_row(schema, table, index, &Column::dimension(name, column_type)));

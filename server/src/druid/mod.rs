@@ -1,4 +1,5 @@
 //! Druid's JSON: its words and shapes stop here.
 
 pub mod json;
+pub mod shown;
 pub mod spec;

@@ -55,11 +55,32 @@ pub enum Cells<'a> {
     FixedList(&'a FixedSizeListArray),
 }
 
+/// Whether cells of a type have a text. What is left out (structs, maps, intervals, times of day) SQL cannot return in Druid.
+#[must_use]
+pub fn can_write(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            can_write(item.data_type())
+        }
+        DataType::Dictionary(_, value) => !value.is_nested() && can_write(value),
+        DataType::Null
+        | DataType::Boolean
+        | DataType::Timestamp(..)
+        | DataType::Date32
+        | DataType::Date64
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Binary => true,
+        other => other.is_numeric(),
+    }
+}
+
 impl<'a> Cells<'a> {
     /// Downcasts a column.
     ///
     /// # Errors
-    /// When it is of a type that has no text form.
+    /// When it is of a type that [`can_write`] refuses.
     pub fn new(column: &'a ArrayRef) -> Result<Self, ArrowError> {
         let to = |wanted: &DataType| arrow::compute::cast(column, wanted);
         Ok(match column.data_type() {
@@ -281,6 +302,17 @@ pub fn write_csv_text(out: &mut Vec<u8>, value: &str) {
 
 /// Writes a double as Java does.
 pub fn write_double(out: &mut Vec<u8>, value: f64) {
+    // Java takes the nearest of two digits where one digit would do; that differs only near the smallest double.
+    if value != 0.0
+        && value.abs() < 1e-300
+        && format!("{value:e}").trim_start_matches('-').as_bytes().get(1) == Some(&b'e')
+    {
+        let two = format!("{value:.1e}");
+        if two.parse() == Ok(value) {
+            write_java(out, false, false, value < 0.0, false, format_args!("{two}"));
+            return;
+        }
+    }
     write_java(
         out,
         value.is_nan(),
@@ -293,6 +325,16 @@ pub fn write_double(out: &mut Vec<u8>, value: f64) {
 
 /// Writes a float as Java does.
 pub fn write_float(out: &mut Vec<u8>, value: f32) {
+    if value != 0.0
+        && value.abs() < 1e-38
+        && format!("{value:e}").trim_start_matches('-').as_bytes().get(1) == Some(&b'e')
+    {
+        let two = format!("{value:.1e}");
+        if two.parse() == Ok(value) {
+            write_java(out, false, false, value < 0.0, false, format_args!("{two}"));
+            return;
+        }
+    }
     write_java(
         out,
         value.is_nan(),
@@ -404,8 +446,12 @@ pub fn write_time(out: &mut Vec<u8>, millis: i64, zone: &Zone) {
     if zone.is_utc() {
         out.push(b'Z');
     } else {
-        let minutes = offset.abs() / 60_000;
+        let seconds = offset.abs() / 1_000;
         let sign = if offset < 0 { '-' } else { '+' };
-        put(out, format_args!("{sign}{:02}:{:02}", minutes / 60, minutes % 60));
+        put(out, format_args!("{sign}{:02}:{:02}", seconds / 3_600, seconds / 60 % 60));
+        // Before zones were agreed on, places had times to the second.
+        if seconds % 60 != 0 {
+            put(out, format_args!(":{:02}", seconds % 60));
+        }
     }
 }

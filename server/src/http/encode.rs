@@ -15,11 +15,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use freshet_query::ReadingInfo;
-use freshet_query::{OutputColumn, SqlType};
+use freshet_query::{OutputColumn, QueryError, ReadingInfo, ResultStream, SqlType};
 use freshet_segment::time::Zone;
 
-use super::cells::{Cells, Text, write_string};
+use super::cells::{Cells, Text, can_write, write_string};
 
 /// One of the result formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +101,33 @@ impl Shape {
             metadata: Vec::new(),
             produced: false,
         }
+    }
+}
+
+/// Why an answer cannot be written in any format, when one of its columns is of a type that none of them has.
+#[must_use]
+pub fn unwritable(answer: &ResultStream) -> Option<QueryError> {
+    let columns = answer.columns().iter().zip(answer.schema().fields());
+    let (index, (column, field)) = columns.enumerate().find(|(_, (_, field))| !can_write(field.data_type()))?;
+    let kind = type_word(field.data_type());
+    Some(QueryError::Invalid {
+        message: format!("column {} (`{}`) is of type {kind}, which no answer can hold", index + 1, column.name),
+        position: None,
+        hint: Some("select its parts, or CAST it to VARCHAR, BIGINT or DOUBLE".to_owned()),
+    })
+}
+
+/// What people call a type that is not written.
+fn type_word(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Struct(_) => "ROW".to_owned(),
+        DataType::Map(..) => "MAP".to_owned(),
+        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "TIME".to_owned(),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            format!("ARRAY of {}", type_word(item.data_type()))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -408,7 +434,7 @@ fn cast(column: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, ArrowError> {
 fn portable(sql_type: SqlType) -> DataType {
     match sql_type {
         SqlType::Bigint | SqlType::Integer => DataType::Int64,
-        SqlType::Double | SqlType::Float => DataType::Float64,
+        SqlType::Double | SqlType::Float | SqlType::Decimal => DataType::Float64,
         SqlType::Boolean => DataType::Boolean,
         SqlType::Timestamp | SqlType::Date => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
         SqlType::Varchar | SqlType::Char | SqlType::Array | SqlType::Null | SqlType::Other => DataType::Utf8,

@@ -28,6 +28,7 @@ pub mod partial;
 pub mod publish;
 pub mod push;
 pub mod reply;
+pub mod services;
 pub mod sql;
 pub mod status;
 pub mod supervisors;
@@ -81,6 +82,10 @@ fn druid() -> Routes {
         .route("/druid/v2/sql/", post(sql::run))
         .route("/druid/v2/sql/{id}", delete(sql::cancel))
         .route("/druid/v2/datasources", get(tables::names))
+        .route("/druid/v2/datasources/{table}", get(tables::names_of_columns))
+        .route("/druid/v2/datasources/{table}/dimensions", get(tables::dimensions))
+        .route("/druid/v2/datasources/{table}/metrics", get(tables::metrics))
+        .merge(services::routes())
         .merge(supervisors)
 }
 
@@ -88,7 +93,6 @@ fn own() -> Routes {
     Router::new()
         .route("/status", get(status::status))
         .route("/status/health", get(status::health))
-        .route("/status/selfDiscovered/status", get(status::self_discovered))
         .route("/health/live", get(status::live))
         .route("/health/ready", get(status::ready))
         .route("/metrics", get(status::metrics))

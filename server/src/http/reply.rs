@@ -120,11 +120,36 @@ impl Problem {
 
     /// 429: more than the server takes at once.
     pub fn busy(message: impl Into<String>) -> Self {
-        let mut problem =
-            Self::new(StatusCode::TOO_MANY_REQUESTS, "legacyQueryException", "CAPACITY_EXCEEDED", message);
-        problem.error = Cow::Borrowed("Query capacity exceeded");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "legacyQueryException", "CAPACITY_EXCEEDED", message);
+        let mut problem = problem.legacy(
+            "Query capacity exceeded",
+            "org.apache.druid.query.QueryCapacityExceededException",
+            "CAPACITY_EXCEEDED",
+        );
         problem.retry_after_s = Some(1);
         problem
+    }
+
+    /// 400 for a key of a query's context with a value that it cannot have.
+    pub fn context(message: impl Into<String>, key: &str) -> Self {
+        Self::invalid(message).at(format!("/context/{key}")).legacy(
+            "Query context parse failed",
+            "org.apache.druid.query.BadQueryContextException",
+            "INVALID_INPUT",
+        )
+    }
+
+    /// With Druid's old fields, which clients match on.
+    #[must_use]
+    fn legacy(mut self, error: &'static str, class: &'static str, category: &'static str) -> Self {
+        self.error = Cow::Borrowed(error);
+        self.code = "legacyQueryException";
+        self.persona = "OPERATOR";
+        self.category = category;
+        self.class = Some(class);
+        self.context.insert("errorClass".to_owned(), json!(class));
+        self.context.insert("legacyErrorCode".to_owned(), json!(error));
+        self
     }
 
     /// 503: not now.
@@ -335,31 +360,16 @@ impl From<QueryError> for Problem {
             QueryError::Segment(inner) => told(inner),
             other => chain(other),
         };
-        let legacy = |mut problem: Problem, error: &'static str, class: &'static str, category| {
-            problem.error = Cow::Borrowed(error);
-            problem.code = "legacyQueryException";
-            problem.persona = "OPERATOR";
-            problem.category = category;
-            problem.class = Some(class);
-            problem.context.insert("errorClass".to_owned(), json!(class));
-            problem.context.insert("legacyErrorCode".to_owned(), json!(error));
-            problem
-        };
         let mut problem = match error.kind() {
-            ErrorKind::Cancelled if error.is_timeout() => legacy(
-                Self::internal(message).status(StatusCode::GATEWAY_TIMEOUT),
-                "Query timeout",
-                "org.apache.druid.query.QueryTimeoutException",
-                "TIMEOUT",
-            ),
-            ErrorKind::Cancelled => legacy(
-                Self::internal(message),
+            ErrorKind::Cancelled if error.is_timeout() => Self::internal(message)
+                .status(StatusCode::GATEWAY_TIMEOUT)
+                .legacy("Query timeout", "org.apache.druid.query.QueryTimeoutException", "TIMEOUT"),
+            ErrorKind::Cancelled => Self::internal(message).legacy(
                 "Query cancelled",
                 "org.apache.druid.query.QueryInterruptedException",
                 "CANCELED",
             ),
-            ErrorKind::Exhausted => legacy(
-                Self::invalid(message),
+            ErrorKind::Exhausted => Self::invalid(message).legacy(
                 "Resource limit exceeded",
                 "org.apache.druid.query.ResourceLimitExceededException",
                 "INVALID_INPUT",

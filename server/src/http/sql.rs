@@ -1,7 +1,7 @@
 //! `POST /druid/v2/sql`: Druid's SQL over HTTP (contract 1.2 to 1.8), and `resultFormat: arrow`, which is ours.
 //!
 //! Unknown fields and context keys are ignored, because clients of other versions send some; a known one with a value that
-//! cannot be meant is refused. The answer streams: its status is decided by the first batch, and what fails later cuts the body
+//! cannot be meant is refused. Leading `SET` statements of the text are context keys that win. The answer streams: its status is decided by the first batch, and what fails later cuts the body
 //! short, which every format makes visible.
 
 use std::sync::Arc;
@@ -31,6 +31,8 @@ const QUERY_ID: HeaderName = HeaderName::from_static("x-druid-query-id");
 const HEADER_INCLUDED: HeaderName = HeaderName::from_static("x-druid-sql-header-included");
 /// Longest id that a client may choose.
 const QUERY_ID_CHARS_MAX: usize = 200;
+/// Arrays in arrays of a parameter.
+const ARRAY_DEPTH_MAX: usize = 8;
 
 /// The body as clients write it. `null` counts as absent.
 #[derive(Debug, Default, Deserialize)]
@@ -94,7 +96,7 @@ async fn answer(node: &Arc<Node>, request: Request, query_id: &mut String) -> Re
 
 /// `DELETE /druid/v2/sql/{id}`: 202 when something was cancelled, 404 when nothing has the id.
 pub async fn cancel(State(node): State<Arc<Node>>, Path(id): Path<String>) -> StatusCode {
-    if node.engine.cancel(&id) > 0 { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }
+    if queries::cancel(&node, &id) > 0 { StatusCode::ACCEPTED } else { StatusCode::NOT_FOUND }
 }
 
 fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<SqlBody, Problem> {
@@ -121,18 +123,13 @@ fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<SqlBody, Problem> {
 
 /// Body → request and shape. `query_id` becomes the client's, where it names one.
 fn understand(body: SqlBody, query_id: &mut String, timeout: Duration) -> Result<(QueryRequest, Shape), Problem> {
-    let context = body.context.unwrap_or_default();
-    if let Some(id) = context.get("sqlQueryId") {
-        let id = id.as_str().ok_or_else(|| bad_context("sqlQueryId", id, "a text"))?;
-        if id.is_empty() || id.chars().count() > QUERY_ID_CHARS_MAX || id.chars().any(char::is_control) {
-            return Err(Problem::invalid("context key sqlQueryId is empty, too long, or has control characters")
-                .at("/context/sqlQueryId"));
-        }
-        id.clone_into(query_id);
-    }
+    let mut context = body.context.unwrap_or_default();
+    name_query(&context, query_id)?;
     let Some(sql) = body.query.filter(|query| !query.trim().is_empty()) else {
         return Err(Problem::invalid("the request has no query").at("/query").hint("send {\"query\": \"SELECT ...\"}"));
     };
+    context.extend(freshet_query::settings(&sql)?.into_iter().map(|(key, value)| (key, Value::String(value))));
+    name_query(&context, query_id)?;
     let format = match body.result_format.as_deref() {
         None => Format::Object,
         Some(name) => Format::parse(name).ok_or_else(|| {
@@ -155,7 +152,7 @@ fn understand(body: SqlBody, query_id: &mut String, timeout: Duration) -> Result
     let zone = match context.get("sqlTimeZone") {
         None | Some(Value::Null) => Zone::Utc,
         Some(Value::String(name)) => name.parse().map_err(|error| {
-            context_problem(format!("context key sqlTimeZone is {name:?}: {error}"), "sqlTimeZone")
+            Problem::context(format!("context key sqlTimeZone is {name:?}: {error}"), "sqlTimeZone")
                 .hint("take a name such as Europe/Zurich, or an offset such as +02:00")
         })?,
         Some(other) => return Err(bad_context("sqlTimeZone", other, "a text such as \"Europe/Zurich\"")),
@@ -168,6 +165,9 @@ fn understand(body: SqlBody, query_id: &mut String, timeout: Duration) -> Result
     // 0 means no limit to Druid's console.
     let outer_limit = unsigned(&context, "sqlOuterLimit")?.filter(|limit| *limit > 0);
     let stringify_arrays = flag(&context, "sqlStringifyArrays", true)?;
+    for hint in ["useApproximateCountDistinct", "useApproximateTopN"] {
+        flag(&context, hint, true)?;
+    }
     let allow_partial = flag(&context, "allowPartial", false)?;
     let parameters = body
         .parameters
@@ -194,12 +194,28 @@ fn understand(body: SqlBody, query_id: &mut String, timeout: Duration) -> Result
     Ok((QueryRequest { query_id: query_id.clone(), sql, parameters, options }, shape))
 }
 
+/// Takes the client's name of the query.
+fn name_query(context: &Map<String, Value>, query_id: &mut String) -> Result<(), Problem> {
+    let Some(id) = context.get("sqlQueryId").filter(|id| !id.is_null()) else { return Ok(()) };
+    let id = id.as_str().ok_or_else(|| bad_context("sqlQueryId", id, "a text"))?;
+    if id.is_empty() || id.chars().count() > QUERY_ID_CHARS_MAX || id.chars().any(char::is_control) {
+        let message = "context key sqlQueryId is empty, too long, or has control characters";
+        return Err(Problem::context(message, "sqlQueryId"));
+    }
+    id.clone_into(query_id);
+    Ok(())
+}
+
 /// One parameter, for SQL and for live subscriptions.
 ///
 /// # Errors
-/// 400 when the value is an array or object, or a number that no type holds.
+/// 400 when the value is an object, an array that is nested too deep, or a number that no type holds.
 pub fn read_parameter(sql_type: &str, value: Value, at: &str) -> Result<Parameter, Problem> {
-    let value = match value {
+    Ok(Parameter { sql_type: sql_type.to_owned(), value: parameter_value(value, &format!("{at}/value"), 0)? })
+}
+
+fn parameter_value(value: Value, at: &str, depth: usize) -> Result<ParameterValue, Problem> {
+    Ok(match value {
         Value::Null => ParameterValue::Null,
         Value::Bool(value) => ParameterValue::Bool(value),
         Value::String(value) => ParameterValue::String(value),
@@ -207,16 +223,27 @@ pub fn read_parameter(sql_type: &str, value: Value, at: &str) -> Result<Paramete
             (Some(value), _) => ParameterValue::Long(value),
             (None, Some(value)) if !number.is_u64() => ParameterValue::Double(value),
             _ => {
-                return Err(Problem::invalid(format!("{number} does not fit into 64 bits")).at(format!("{at}/value")));
+                return Err(Problem::invalid(format!("{number} does not fit into 64 bits")).at(at));
             }
         },
-        Value::Array(_) | Value::Object(_) => {
-            return Err(Problem::invalid("a parameter is a single value, not an array or object")
-                .at(format!("{at}/value"))
+        Value::Array(items) if depth < ARRAY_DEPTH_MAX => ParameterValue::Array(
+            items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| parameter_value(item, &format!("{at}/{index}"), depth + 1))
+                .collect::<Result<_, _>>()?,
+        ),
+        Value::Array(_) => {
+            return Err(
+                Problem::invalid(format!("a parameter's arrays are nested more than {ARRAY_DEPTH_MAX} deep")).at(at)
+            );
+        }
+        Value::Object(_) => {
+            return Err(Problem::invalid("a parameter is a value or an array of values, not an object")
+                .at(at)
                 .hint("write one ? for each value"));
         }
-    };
-    Ok(Parameter { sql_type: sql_type.to_owned(), value })
+    })
 }
 
 /// A whole number that some clients send as text.
@@ -224,9 +251,17 @@ fn unsigned(context: &Map<String, Value>, key: &'static str) -> Result<Option<u6
     match context.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) if number.as_u64().is_some() => Ok(number.as_u64()),
+        // `1000.0` is the same number; some JSON writers know no others.
+        Some(Value::Number(number)) if number.as_f64().and_then(whole).is_some() => Ok(number.as_f64().and_then(whole)),
         Some(Value::String(text)) if text.parse::<u64>().is_ok() => Ok(text.parse().ok()),
         Some(other) => Err(bad_context(key, other, "a whole number, 0 or more")),
     }
+}
+
+/// A double that is a whole number and small enough to be exact.
+fn whole(number: f64) -> Option<u64> {
+    let exact = number.fract() == 0.0 && (0.0..9.0e15).contains(&number);
+    exact.then(|| format!("{number:.0}").parse().ok()).flatten()
 }
 
 /// True or false, which some clients send as text.
@@ -234,21 +269,15 @@ fn flag(context: &Map<String, Value>, key: &'static str, default: bool) -> Resul
     match context.get(key) {
         None | Some(Value::Null) => Ok(default),
         Some(Value::Bool(value)) => Ok(*value),
-        Some(Value::String(text)) if text == "true" || text == "false" => Ok(text == "true"),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
         Some(other) => Err(bad_context(key, other, "true or false")),
     }
 }
 
 fn bad_context(key: &str, value: &Value, wanted: &str) -> Problem {
     let shown: String = value.to_string().chars().take(100).collect();
-    context_problem(format!("context key {key} is {shown}, but {wanted} is needed"), key)
-}
-
-fn context_problem(message: String, key: &str) -> Problem {
-    let mut problem = Problem::invalid(message).at(format!("/context/{key}"));
-    problem.error = "Query context parse failed".into();
-    problem.code = "legacyQueryException";
-    problem
+    Problem::context(format!("context key {key} is {shown}, but {wanted} is needed"), key)
 }
 
 #[cfg(test)]
@@ -292,6 +321,26 @@ mod tests {
     }
 
     #[test]
+    fn set_statements_are_context_keys_that_win() {
+        let (query, shape) = read(
+            r#"{"query":"/* x */ SET sqlTimeZone = '+09:00'; SET sqlStringifyArrays = FALSE; SET sqlQueryId = 'mine';
+                SET timeout = 9; SET sqlOuterLimit = 3; SET other = 1; SELECT 1",
+                "context":{"sqlTimeZone":"UTC","sqlStringifyArrays":true,"sqlQueryId":"yours","timeout":1000.0,"sqlOuterLimit":5}}"#,
+        )
+        .unwrap();
+        assert_eq!((query.query_id.as_str(), shape.stringify_arrays), ("mine", false));
+        assert_eq!(
+            (query.options.zone.to_string(), shape.zone.to_string()),
+            ("+09:00".to_owned(), "+09:00".to_owned())
+        );
+        assert_eq!((query.options.timeout, query.options.outer_limit), (Some(Duration::from_millis(9)), Some(3)));
+        let problem = read(r#"{"query":"SET timeout = 'soon'; SELECT 1"}"#).unwrap_err();
+        assert_eq!((&*problem.error, problem.class.is_some()), ("Query context parse failed", true));
+        let problem = read(r#"{"query":"SET timeout 5"}"#).unwrap_err();
+        assert_eq!(problem.at.as_deref(), Some("1:1"));
+    }
+
+    #[test]
     fn bad_requests_say_where() {
         for (json, at, part) in [
             ("{}", "/query", "no query"),
@@ -300,9 +349,9 @@ mod tests {
             (r#"{"query":"SELECT 1","typesHeader":true}"#, "/typesHeader", "without header"),
             (r#"{"query":"SELECT 1","parameters":[null]}"#, "/parameters/0", "parameter 1 is null"),
             (
-                r#"{"query":"SELECT 1","parameters":[{"type":"ARRAY","value":[1]}]}"#,
-                "/parameters/0/value",
-                "single value",
+                r#"{"query":"SELECT 1","parameters":[{"type":"ARRAY","value":[1,{}]}]}"#,
+                "/parameters/0/value/1",
+                "not an object",
             ),
             (
                 r#"{"query":"SELECT 1","parameters":[{"type":"BIGINT","value":18446744073709551615}]}"#,

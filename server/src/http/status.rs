@@ -12,10 +12,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::node::{Node, ROLES};
+use crate::system::DRUID_VERSION;
 use crate::telemetry::{counter, gauge, label, resident_bytes};
-
-/// The Druid version whose contract is spoken; clients look at it.
-const DRUID_VERSION: &str = "33.0.0";
 
 /// `GET /status`.
 pub async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
@@ -37,11 +35,6 @@ pub async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
 /// `GET /status/health`.
 pub async fn health() -> Json<bool> {
     Json(true)
-}
-
-/// `GET /status/selfDiscovered/status`.
-pub async fn self_discovered() -> Json<Value> {
-    Json(json!({"selfDiscovered": true}))
 }
 
 /// `GET /health/live`: the process answers.

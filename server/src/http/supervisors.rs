@@ -10,7 +10,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use freshet_ingest::error::IngestError;
-use freshet_ingest::spec::{SourceSpec, is_secret_property};
+use freshet_ingest::spec::SourceSpec;
 use freshet_ingest::supervisor::{SupervisorStatus, SupervisorView};
 use freshet_segment::error::ErrorKind;
 use freshet_segment::time::Timestamp;
@@ -18,11 +18,8 @@ use serde_json::{Value, json};
 
 use super::body;
 use super::reply::Problem;
-use crate::druid::spec;
+use crate::druid::{shown, spec};
 use crate::node::{Node, Stranded};
-
-/// What stands in place of a secret.
-const HIDDEN: &str = "***";
 
 /// Druid's ingestion endpoints hold the text of a failure in `error` itself.
 pub async fn short_errors(mut response: Response) -> Response {
@@ -86,11 +83,11 @@ pub async fn list(
                 "suspended": view.suspended,
             });
             if full || system {
-                one["spec"] = document(&view);
+                one["spec"] = shown::spec(&view);
             }
             if system {
                 one["type"] = json!("kafka");
-                one["source"] = json!(source(&view));
+                one["source"] = json!(shown::source(&view));
             }
             Some(one)
         })
@@ -103,7 +100,7 @@ pub async fn spec(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Resu
     if let Some(stranded) = stranded(&node, &id) {
         return Ok(Json(describe_stranded(&stranded, true)["spec"].take()));
     }
-    Ok(Json(document(&node.ingest.supervisor(&id)?)))
+    Ok(Json(shown::spec(&node.ingest.supervisor(&id)?)))
 }
 
 /// `GET .../{id}/status`.
@@ -130,13 +127,13 @@ pub async fn health(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Re
 /// `POST .../{id}/suspend`.
 pub async fn suspend(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     node.ingest.suspend(&id).await.map_err(refused)?;
-    Ok(Json(document(&node.ingest.supervisor(&id)?)))
+    Ok(Json(shown::spec(&node.ingest.supervisor(&id)?)))
 }
 
 /// `POST .../{id}/resume`.
 pub async fn resume(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     node.ingest.resume(&id).await.map_err(refused)?;
-    Ok(Json(document(&node.ingest.supervisor(&id)?)))
+    Ok(Json(shown::spec(&node.ingest.supervisor(&id)?)))
 }
 
 /// `POST .../{id}/reset`: forgets the offsets; reading begins again as the spec says. What was read is published first.
@@ -173,47 +170,16 @@ fn stranded(node: &Node, id: &str) -> Option<Stranded> {
 fn describe_stranded(stranded: &Stranded, spec: bool) -> Value {
     let mut one = json!({
         "id": stranded.row.id,
-        "state": "UNHEALTHY_SUPERVISOR",
-        "detailedState": "NOT_RESTARTED",
+        "state": Stranded::STATE,
+        "detailedState": Stranded::DETAILED_STATE,
         "healthy": false,
         "suspended": stranded.row.suspended,
         "cause": stranded.reason,
     });
     if spec {
-        // A document that is not even JSON is not shown: nobody could find the secrets in it.
-        let mut document: Value = serde_json::from_str(&stranded.row.spec).unwrap_or(Value::Null);
-        hide(&mut document);
-        one["spec"] = document;
+        one["spec"] = shown::kept(&stranded.row.spec);
     }
     one
-}
-
-/// The spec as posted, with the state it has now and without its secrets.
-fn document(view: &SupervisorView) -> Value {
-    let mut document: Value = serde_json::from_str(&view.spec.document).unwrap_or(Value::Null);
-    if let Some(root) = document.as_object_mut() {
-        root.insert("id".to_owned(), json!(view.spec.id));
-        root.insert("suspended".to_owned(), json!(view.suspended));
-    }
-    hide(&mut document);
-    document
-}
-
-/// Secrets go in and never come back.
-fn hide(document: &mut Value) {
-    for pointer in ["/spec/ioConfig/consumerProperties", "/ioConfig/consumerProperties"] {
-        let Some(Value::Object(properties)) = document.pointer_mut(pointer) else { continue };
-        for (name, value) in properties.iter_mut() {
-            if is_secret_property(name) {
-                *value = json!(HIDDEN);
-            }
-        }
-    }
-}
-
-fn source(view: &SupervisorView) -> &str {
-    let SourceSpec::Kafka(kafka) = &view.spec.source;
-    &kafka.topic
 }
 
 /// Contract 5.2, and below it what Druid keeps elsewhere: the cause, the counts, the keys without effect.
@@ -315,9 +281,9 @@ mod tests {
 
     #[test]
     fn secrets_never_come_back() {
-        let shown = document(&view());
+        let shown = shown::spec(&view());
         assert!(!shown.to_string().contains("canary"), "{shown}");
-        assert_eq!(shown["spec"]["ioConfig"]["consumerProperties"]["sasl.password"], HIDDEN);
+        assert_eq!(shown["spec"]["ioConfig"]["consumerProperties"]["sasl.password"], shown::HIDDEN);
         assert_eq!((&shown["id"], &shown["suspended"]), (&json!("w"), &json!(true)));
     }
 

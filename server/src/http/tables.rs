@@ -36,6 +36,35 @@ pub async fn names(State(node): State<Arc<Node>>) -> Json<Vec<String>> {
     Json(names)
 }
 
+/// `GET /druid/v2/datasources/{t}`: names of the columns, without the time.
+pub async fn names_of_columns(
+    State(node): State<Arc<Node>>,
+    Path(table): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let view = find(&node, &table)?;
+    let of = |role| names_of(&view, role);
+    Ok(Json(json!({"dimensions": of(ColumnRole::Dimension), "metrics": of(ColumnRole::Metric)})))
+}
+
+/// `GET /druid/v2/datasources/{t}/dimensions`.
+pub async fn dimensions(
+    State(node): State<Arc<Node>>,
+    Path(table): Path<String>,
+) -> Result<Json<Vec<String>>, Problem> {
+    let view = find(&node, &table)?;
+    Ok(Json(names_of(&view, ColumnRole::Dimension)))
+}
+
+/// `GET /druid/v2/datasources/{t}/metrics`.
+pub async fn metrics(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Result<Json<Vec<String>>, Problem> {
+    let view = find(&node, &table)?;
+    Ok(Json(names_of(&view, ColumnRole::Metric)))
+}
+
+fn names_of(view: &TableView, role: ColumnRole) -> Vec<String> {
+    view.schema.columns().iter().filter(|column| column.role == role).map(|column| column.name.to_string()).collect()
+}
+
 /// `GET /api/v1/tables/{t}`.
 pub async fn one(State(node): State<Arc<Node>>, Path(table): Path<String>) -> Result<Json<Value>, Problem> {
     let view = find(&node, &table)?;

@@ -73,6 +73,7 @@ pub(crate) struct StoreJob {
 /// The thread that stores what is pushed into one table, and what its callers share.
 #[derive(Debug)]
 pub(crate) struct PushTask {
+    pub(crate) started: Timestamp,
     pub(crate) jobs: mpsc::Sender<Job>,
     pub(crate) thread: JoinHandle<()>,
     pub(crate) window: IdempotencyWindow,
@@ -154,7 +155,7 @@ impl PushTask {
                 }
             }
         })?;
-        Ok(Self { jobs, thread, window })
+        Ok(Self { started: now, jobs, thread, window })
     }
 
     /// The table is dropped: the thread ends by itself once its last sender has gone.

@@ -1,79 +1,59 @@
-//! `sys`: segments, lost ranges and rejected rows as tables.
+//! `sys`: segments, servers, tasks, supervisors, lost ranges and rejected rows as tables.
 //!
-//! `sys.segments` is what the query's own reading shows, so it fits the tables it is joined with. The other two are values that
+//! `sys.segments` is what the query's own reading shows, so it fits the tables it is joined with. The others are values that
 //! the server hands in when a query asks for them ([`SystemSource`]): this crate knows neither catalog nor ingestion.
 
-use std::fmt::Debug;
-
-use async_trait::async_trait;
-use freshet_segment::error::SegmentError;
 use freshet_segment::schema::{ColumnRole, TableSchema};
-use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::{Reading, SegmentEntry, TableView};
+use serde_json::json;
 
+use super::source::{DataGapRow, DeadLetterRow, ServerRow, SupervisorRow, SystemSource, TaskRow};
 use super::{Cell, Rows};
+use crate::error::{QueryError, Result};
 
 /// The schema of these tables.
 pub(crate) const SYS: &str = "sys";
 /// Their names.
-pub(crate) const SYS_NAMES: [&str; 3] = ["data_gaps", "dead_letters", "segments"];
+pub(crate) const SYS_NAMES: [&str; 7] =
+    ["data_gaps", "dead_letters", "segments", "server_segments", "servers", "supervisors", "tasks"];
 
-/// What the tables of `sys` tell beyond a reading.
-#[async_trait]
-pub trait SystemSource: Send + Sync + Debug {
-    /// Ranges of streams that were lost before they could be read.
-    ///
-    /// # Errors
-    /// Of whoever keeps them.
-    async fn data_gaps(&self) -> Result<Vec<DataGapRow>, SegmentError>;
-
-    /// Rejected rows that are kept, of all tables.
-    fn dead_letters(&self) -> Vec<DeadLetterRow>;
+/// Columns of a table and those of them that hold numbers.
+pub(super) fn shape(table: &str) -> (&'static [&'static str], &'static [&'static str]) {
+    match table {
+        "data_gaps" => (DATA_GAPS, DATA_GAPS_LONGS),
+        "dead_letters" => (DEAD_LETTERS, DEAD_LETTERS_LONGS),
+        "segments" => (SEGMENTS, SEGMENTS_LONGS),
+        "server_segments" => (SERVER_SEGMENTS, &[]),
+        "servers" => (SERVERS, SERVERS_LONGS),
+        "supervisors" => (SUPERVISORS, SUPERVISORS_LONGS),
+        "tasks" => (TASKS, TASKS_LONGS),
+        _ => (&[], &[]),
+    }
 }
 
-/// A range of a stream partition that was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataGapRow {
-    /// The table; its number when it was dropped since.
-    pub table: String,
-    /// The stream.
-    pub stream: String,
-    /// The stream partition.
-    pub partition: i32,
-    /// First offset lost.
-    pub from: i64,
-    /// First offset after.
-    pub to: i64,
-    /// Why.
-    pub reason: String,
-    /// When it was found.
-    pub at: Timestamp,
+/// The rows of a table; `None` when there is none of this name. Without a source only segments are known.
+///
+/// # Errors
+/// Of whoever keeps the rows.
+pub(super) async fn rows(table: &str, reading: &Reading, source: Option<&dyn SystemSource>) -> Result<Option<Rows>> {
+    let cells = match (table, source) {
+        ("segments", _) => segments(reading),
+        (_, None) if SYS_NAMES.contains(&table) => Vec::new(),
+        ("data_gaps", Some(source)) => {
+            source.data_gaps().await.map_err(QueryError::Segment)?.into_iter().map(data_gap).collect()
+        }
+        ("dead_letters", Some(source)) => source.dead_letters().into_iter().map(dead_letter).collect(),
+        ("server_segments", Some(source)) => server_segments(reading, &source.servers()),
+        ("servers", Some(source)) => source.servers().into_iter().map(server).collect(),
+        ("supervisors", Some(source)) => source.supervisors().into_iter().map(supervisor).collect(),
+        ("tasks", Some(source)) => source.tasks().into_iter().map(task).collect(),
+        _ => return Ok(None),
+    };
+    let (names, longs) = shape(table);
+    Ok(Some(Rows { names, longs, cells }))
 }
 
-/// A row, or a field of one, that could not be taken as it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetterRow {
-    /// The table it was meant for.
-    pub table: String,
-    /// When it was refused.
-    pub at: Timestamp,
-    /// Who sent it: `push` or `kafka:<supervisor>`.
-    pub source: String,
-    /// Where in the source it stands.
-    pub position: String,
-    /// Where in the row: a field, or a line and column.
-    pub place: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// Whether the row was stored, with the bad field as null.
-    pub row_stored: bool,
-    /// The record as text.
-    pub raw: String,
-}
-
-pub(super) const SEGMENTS: &[&str] = &[
+const SEGMENTS: &[&str] = &[
     "segment_id",
     "datasource",
     "start",
@@ -91,10 +71,11 @@ pub(super) const SEGMENTS: &[&str] = &[
     "shard_spec",
     "dimensions",
     "metrics",
+    "projections",
     "last_compaction_state",
     "replication_factor",
 ];
-pub(super) const SEGMENTS_LONGS: &[&str] = &[
+const SEGMENTS_LONGS: &[&str] = &[
     "size",
     "partition_num",
     "num_replicas",
@@ -106,27 +87,88 @@ pub(super) const SEGMENTS_LONGS: &[&str] = &[
     "is_overshadowed",
     "replication_factor",
 ];
-pub(super) const DATA_GAPS: &[&str] =
-    &["datasource", "stream", "partition", "from_offset", "to_offset", "reason", "found_at"];
-pub(super) const DATA_GAPS_LONGS: &[&str] = &["partition", "from_offset", "to_offset"];
-pub(super) const DEAD_LETTERS: &[&str] =
+const DATA_GAPS: &[&str] = &["datasource", "stream", "partition", "from_offset", "to_offset", "reason", "found_at"];
+const DATA_GAPS_LONGS: &[&str] = &["partition", "from_offset", "to_offset"];
+const DEAD_LETTERS: &[&str] =
     &["datasource", "refused_at", "source", "position", "place", "reason", "hint", "row_stored", "raw"];
-pub(super) const DEAD_LETTERS_LONGS: &[&str] = &["row_stored"];
+const DEAD_LETTERS_LONGS: &[&str] = &["row_stored"];
+const SERVER_SEGMENTS: &[&str] = &["server", "segment_id"];
+const SERVERS: &[&str] = &[
+    "server",
+    "host",
+    "plaintext_port",
+    "tls_port",
+    "server_type",
+    "tier",
+    "curr_size",
+    "max_size",
+    "storage_size",
+    "is_leader",
+    "start_time",
+    "version",
+    "build_revision",
+    "labels",
+    "available_processors",
+    "total_memory",
+];
+const SERVERS_LONGS: &[&str] = &[
+    "plaintext_port",
+    "tls_port",
+    "curr_size",
+    "max_size",
+    "storage_size",
+    "is_leader",
+    "available_processors",
+    "total_memory",
+];
+const SUPERVISORS: &[&str] =
+    &["supervisor_id", "datasource", "state", "detailed_state", "healthy", "type", "source", "suspended", "spec"];
+const SUPERVISORS_LONGS: &[&str] = &["healthy", "suspended"];
+const TASKS: &[&str] = &[
+    "task_id",
+    "group_id",
+    "type",
+    "datasource",
+    "created_time",
+    "queue_insertion_time",
+    "status",
+    "runner_status",
+    "duration",
+    "location",
+    "host",
+    "plaintext_port",
+    "tls_port",
+    "error_msg",
+];
+const TASKS_LONGS: &[&str] = &["duration", "plaintext_port", "tls_port"];
+
+fn long(value: u64) -> Cell {
+    Cell::Long(i64::try_from(value).ok())
+}
+
+fn flag(value: bool) -> Cell {
+    Cell::Long(Some(i64::from(value)))
+}
+
+fn text(value: String) -> Cell {
+    Cell::Text(Some(value))
+}
+
+/// Druid's port where nothing listens.
+const NO_PORT: Cell = Cell::Long(Some(-1));
 
 /// One row a visible segment. A growing segment has no file yet, so its size is 0, as in Druid.
-pub(super) fn segments(reading: &Reading) -> Rows {
+fn segments(reading: &Reading) -> Vec<Vec<Cell>> {
     let mut cells = Vec::new();
     for view in reading.tables() {
         let names = |wanted: ColumnRole| names(&view.schema, wanted);
         let (dimensions, metrics) = (names(ColumnRole::Dimension), names(ColumnRole::Metric));
         cells.extend(view.segments().map(|entry| segment(&view, entry, &dimensions, &metrics)));
     }
-    Rows { names: SEGMENTS, longs: SEGMENTS_LONGS, cells }
+    cells
 }
 
 fn segment(view: &TableView, entry: &SegmentEntry, dimensions: &str, metrics: &str) -> Vec<Cell> {
-    let long = |value: u64| Cell::Long(i64::try_from(value).ok());
-    let flag = |value: bool| Cell::Long(Some(i64::from(value)));
     let sealed = entry.segment.is_sealed();
     vec![
         Cell::Text(Some(entry.id.to_string())),
@@ -143,9 +185,10 @@ fn segment(view: &TableView, entry: &SegmentEntry, dimensions: &str, metrics: &s
         flag(true),
         flag(!sealed),
         flag(false),
-        Cell::Text(None),
+        text(json!({"type": "numbered", "partitionNum": entry.id.number, "partitions": 0}).to_string()),
         dimensions.into(),
         metrics.into(),
+        Cell::Text(None),
         Cell::Text(None),
         long(1),
     ]
@@ -157,40 +200,97 @@ fn names(schema: &TableSchema, role: ColumnRole) -> String {
     serde_json::Value::from(names).to_string()
 }
 
-pub(super) fn data_gaps(gaps: Vec<DataGapRow>) -> Rows {
-    let cells = gaps
-        .into_iter()
-        .map(|gap| {
-            vec![
-                Cell::Text(Some(gap.table)),
-                Cell::Text(Some(gap.stream)),
-                Cell::Long(Some(i64::from(gap.partition))),
-                Cell::Long(Some(gap.from)),
-                Cell::Long(Some(gap.to)),
-                Cell::Text(Some(gap.reason)),
-                Cell::Text(Some(gap.at.to_iso())),
-            ]
-        })
-        .collect();
-    Rows { names: DATA_GAPS, longs: DATA_GAPS_LONGS, cells }
+fn data_gap(gap: DataGapRow) -> Vec<Cell> {
+    vec![
+        text(gap.table),
+        text(gap.stream),
+        Cell::Long(Some(i64::from(gap.partition))),
+        Cell::Long(Some(gap.from)),
+        Cell::Long(Some(gap.to)),
+        text(gap.reason),
+        text(gap.at.to_iso()),
+    ]
 }
 
-pub(super) fn dead_letters(letters: Vec<DeadLetterRow>) -> Rows {
-    let cells = letters
-        .into_iter()
-        .map(|letter| {
-            vec![
-                Cell::Text(Some(letter.table)),
-                Cell::Text(Some(letter.at.to_iso())),
-                Cell::Text(Some(letter.source)),
-                Cell::Text(Some(letter.position)),
-                Cell::Text(letter.place),
-                Cell::Text(Some(letter.reason)),
-                Cell::Text(letter.hint),
-                Cell::Long(Some(i64::from(letter.row_stored))),
-                Cell::Text(Some(letter.raw)),
-            ]
-        })
+fn dead_letter(letter: DeadLetterRow) -> Vec<Cell> {
+    vec![
+        text(letter.table),
+        text(letter.at.to_iso()),
+        text(letter.source),
+        text(letter.position),
+        Cell::Text(letter.place),
+        text(letter.reason),
+        Cell::Text(letter.hint),
+        flag(letter.row_stored),
+        text(letter.raw),
+    ]
+}
+
+/// Every visible segment is on every server: there is one.
+fn server_segments(reading: &Reading, servers: &[ServerRow]) -> Vec<Vec<Cell>> {
+    let segments: Vec<String> = reading
+        .tables()
+        .iter()
+        .flat_map(|view| view.segments().map(|entry| entry.id.to_string()).collect::<Vec<_>>())
         .collect();
-    Rows { names: DEAD_LETTERS, longs: DEAD_LETTERS_LONGS, cells }
+    let of = |server: &ServerRow| {
+        let name = server.name();
+        segments.iter().map(move |segment| vec![text(name.clone()), text(segment.clone())]).collect::<Vec<_>>()
+    };
+    servers.iter().flat_map(of).collect()
+}
+
+fn server(server: ServerRow) -> Vec<Cell> {
+    vec![
+        text(server.name()),
+        text(server.host),
+        long(u64::from(server.port)),
+        NO_PORT,
+        text(server.server_type),
+        text(server.tier),
+        long(server.used_bytes),
+        long(server.bytes_max),
+        long(server.used_bytes),
+        Cell::Long(server.is_leader.map(i64::from)),
+        text(server.started.to_iso()),
+        text(server.version),
+        Cell::Text(None),
+        Cell::Text(None),
+        long(server.processors),
+        long(server.memory_bytes),
+    ]
+}
+
+fn supervisor(supervisor: SupervisorRow) -> Vec<Cell> {
+    vec![
+        text(supervisor.id),
+        text(supervisor.table),
+        text(supervisor.state),
+        text(supervisor.detailed_state),
+        flag(supervisor.healthy),
+        text(supervisor.kind),
+        text(supervisor.source),
+        flag(supervisor.suspended),
+        text(supervisor.spec),
+    ]
+}
+
+/// Only running tasks are listed, so there is no time that they took and no error.
+fn task(task: TaskRow) -> Vec<Cell> {
+    vec![
+        text(task.id),
+        text(task.group),
+        text(task.kind),
+        text(task.table),
+        text(task.created.to_iso()),
+        text(task.created.to_iso()),
+        "RUNNING".into(),
+        "RUNNING".into(),
+        long(0),
+        text(format!("{}:{}", task.host, task.port)),
+        text(task.host),
+        long(u64::from(task.port)),
+        NO_PORT,
+        Cell::Text(None),
+    ]
 }
