@@ -209,8 +209,13 @@ fn name_query(context: &Map<String, Value>, query_id: &mut String) -> Result<(),
 /// One parameter, for SQL and for live subscriptions.
 ///
 /// # Errors
-/// 400 when the value is an object, an array that is nested too deep, or a number that no type holds.
+/// 400 when the value is an object, an array of another type than `ARRAY` or nested too deep, or a number that no type holds.
 pub fn read_parameter(sql_type: &str, value: Value, at: &str) -> Result<Parameter, Problem> {
+    if value.is_array() && !sql_type.eq_ignore_ascii_case("ARRAY") {
+        return Err(Problem::invalid(format!("a parameter of type {sql_type} is a single value, not an array"))
+            .at(format!("{at}/value"))
+            .hint("write one ? for each value, or give the type ARRAY"));
+    }
     Ok(Parameter { sql_type: sql_type.to_owned(), value: parameter_value(value, &format!("{at}/value"), 0)? })
 }
 
@@ -323,8 +328,7 @@ mod tests {
     #[test]
     fn set_statements_are_context_keys_that_win() {
         let (query, shape) = read(
-            r#"{"query":"/* x */ SET sqlTimeZone = '+09:00'; SET sqlStringifyArrays = FALSE; SET sqlQueryId = 'mine';
-                SET timeout = 9; SET sqlOuterLimit = 3; SET other = 1; SELECT 1",
+            r#"{"query":"/* x */ SET sqlTimeZone = '+09:00'; SET sqlStringifyArrays = FALSE; SET sqlQueryId = 'mine';\n SET timeout = 9; SET sqlOuterLimit = 3; SET other = 1; SELECT 1",
                 "context":{"sqlTimeZone":"UTC","sqlStringifyArrays":true,"sqlQueryId":"yours","timeout":1000.0,"sqlOuterLimit":5}}"#,
         )
         .unwrap();
