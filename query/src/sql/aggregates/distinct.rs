@@ -131,6 +131,14 @@ fn rounded(estimate: f64) -> i64 {
     estimate.round() as i64
 }
 
+/// A sketch that was filled in one go remembers in which order and is a little nearer for it; one that was joined is not. Joined
+/// with itself it forgets, so that an answer does not depend on which thread had which rows.
+fn settled(union: &HllUnion) -> HllUnion {
+    let mut settled = union.clone();
+    settled.update(&union.to_sketch(HllType::Hll8));
+    settled
+}
+
 #[derive(Debug)]
 struct Hll {
     lg_k: u8,
@@ -193,8 +201,12 @@ impl Gather for Hll {
 
     fn evaluate(&self, states: &[HllUnion]) -> DfResult<ArrayRef> {
         match self.give {
-            Give::Count => Ok(Arc::new(states.iter().map(|s| Some(rounded(s.estimate()))).collect::<Int64Array>())),
-            Give::Sketch => binary(states.iter().map(|s| Ok(Some(s.to_sketch(self.target).serialize())))),
+            // From the registers alone, not from the order in which they came to be.
+            Give::Count => {
+                let counts = states.iter().map(|s| Some(rounded(s.composite_estimate())));
+                Ok(Arc::new(counts.collect::<Int64Array>()))
+            }
+            Give::Sketch => binary(states.iter().map(|s| Ok(Some(settled(s).to_sketch(self.target).serialize())))),
         }
     }
 
@@ -231,7 +243,13 @@ impl Theta {
 
     fn compact(&self, state: &ThetaState) -> DfResult<CompactThetaSketch> {
         Ok(match (&state.own, &state.others) {
-            (Some(own), None) => own.compact(true),
+            (Some(own), None) if !own.is_estimation_mode() => own.compact(true),
+            // A sketch may hold more values than its size just now; a union never gives more.
+            (Some(own), None) => {
+                let mut trimmed = theta_union(self.lg_k);
+                trimmed.update(own).map_err(|e| unreadable("theta sketch of ours", &e))?;
+                trimmed.to_sketch(true)
+            }
             (None, Some(others)) => others.to_sketch(true),
             (None, None) => theta_union(self.lg_k).to_sketch(true),
             (Some(own), Some(others)) => {
