@@ -20,6 +20,8 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::optimizer::Analyzer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
@@ -37,7 +39,10 @@ use tokio_util::sync::CancellationToken;
 use crate::columns::OutputColumn;
 use crate::context::{Deadline, LeftOut, QueryContext};
 use crate::error::{QueryError, Result};
+use crate::plan::grouping_sets::{GuardGroupingSets, ProjectGroupingKeys};
 use crate::plan::interrupt::make_interruptible;
+use crate::plan::one_zero::OneZero;
+use crate::plan::order_check;
 use crate::request::{Missing, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
 use crate::sql;
 use crate::sql::aggregates;
@@ -147,8 +152,23 @@ impl Engine {
         tuning.sql_parser.collect_spans = true;
         tuning.sql_parser.default_null_ordering = "nulls_min".to_owned();
         tuning.optimizer.enable_dynamic_filter_pushdown = false;
-        let mut base =
-            SessionStateBuilder::new().with_default_features().with_config(config).with_runtime_env(runtime).build();
+        // `a IS NOT TRUE` can be null in physical plans alone, and grouping by it would be refused for that.
+        tuning.execution.skip_physical_aggregate_schema_check = true;
+        let mut analyzer = Analyzer::new().rules;
+        analyzer.insert(0, Arc::new(ProjectGroupingKeys));
+        analyzer.push(Arc::new(OneZero));
+        let mut rules = PhysicalOptimizer::new().rules;
+        rules.insert(0, Arc::new(GuardGroupingSets));
+        for rule in rules.iter_mut().filter(|rule| rule.name() == order_check::STANDS_FOR) {
+            *rule = Arc::new(order_check::CheckOrders);
+        }
+        let mut base = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_analyzer_rules(analyzer)
+            .with_physical_optimizer_rules(rules)
+            .build();
         for function in functions::all().into_iter().chain(aggregates::sketch_functions()) {
             FunctionRegistry::register_udf(&mut base, function).map_err(QueryError::from_datafusion)?;
         }

@@ -11,6 +11,7 @@ pub(crate) mod aggregates;
 pub(crate) mod dialect;
 pub(crate) mod functions;
 mod literals;
+mod membership;
 pub(crate) mod names;
 pub(crate) mod resolve;
 mod rewrite;
@@ -72,7 +73,7 @@ pub(crate) fn prepare(
     let mut query = parsed.query;
     let tables = scope.check(&query)?;
     let output = names::name_output(&mut query, parameters);
-    let mut rewriter = rewrite::Rewriter { zone, now, parameters };
+    let mut rewriter = rewrite::Rewriter { zone, now, parameters, copies: 0 };
     if let ControlFlow::Break(error) = query.visit(&mut rewriter) {
         return Err(error);
     }

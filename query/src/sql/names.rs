@@ -4,10 +4,11 @@
 //! Inside a query names are made unique; at the top the names asked for are kept beside the plan's and given back.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     DataType, Expr, GroupByExpr, Ident, LimitClause, Offset, OffsetRows, OrderByExpr, OrderByKind, OrderByOptions,
-    Query, Select, SelectItem, SetExpr, UnaryOperator, Value,
+    Query, Select, SelectItem, SetExpr, UnaryOperator, Value, visit_expressions,
 };
 
 use crate::columns::SqlType;
@@ -51,6 +52,7 @@ impl OutputNames {
 /// Gives the outermost SELECT list unique names and remembers the asked ones.
 pub(crate) fn name_output(query: &mut Query, parameters: &[Parameter]) -> OutputNames {
     let mut out = OutputNames::default();
+    let shadowing = hide_shadowing(query);
     let Some(select) = first_select(&mut query.body) else { return out };
     let wildcard = has_wildcard(select);
     let mut used = HashSet::new();
@@ -70,7 +72,12 @@ pub(crate) fn name_output(query: &mut Query, parameters: &[Parameter]) -> Output
                 set_alias(item, &hidden);
                 hidden
             }
-            Some(name) => name,
+            Some(name) => {
+                if let Some(given) = shadowing.get(&name) {
+                    out.names.insert(name.clone(), OutputName::Given(given.clone()));
+                }
+                name
+            }
             None => {
                 let name = format!("EXPR${index}");
                 set_alias(item, &name);
@@ -86,6 +93,64 @@ pub(crate) fn name_output(query: &mut Query, parameters: &[Parameter]) -> Output
         used.insert(plan_name);
     }
     out
+}
+
+/// `SELECT UPPER(t.city) AS city FROM t ORDER BY t.city` sorts by the column, and DataFusion cannot tell it from the alias. Such an
+/// alias gets another name inside the plan; gives the asked name of each.
+fn hide_shadowing(query: &mut Query) -> HashMap<String, String> {
+    let mut hidden = HashMap::new();
+    let SetExpr::Select(select) = query.body.as_mut() else { return hidden };
+    let Some(OrderByKind::Expressions(keys)) = query.order_by.as_mut().map(|o| &mut o.kind) else { return hidden };
+    if has_wildcard(select) {
+        return hidden;
+    }
+    let mut columns = HashSet::new();
+    keys.iter().for_each(|key| qualified_columns(&key.expr, &mut columns));
+    // Ties are broken by group keys, which are sort keys too.
+    if let GroupByExpr::Expressions(groups, _) = &select.group_by {
+        groups.iter().for_each(|group| qualified_columns(group, &mut columns));
+    }
+    let mut named_in_having = HashSet::new();
+    select.having.iter().for_each(|having| bare_names(having, &mut named_in_having));
+    for index in 0..select.projection.len() {
+        let Some(SelectItem::ExprWithAlias { expr, alias }) = select.projection.get(index) else { continue };
+        let name = alias.value.clone();
+        if column_name(expr) == Some(&name) || !columns.contains(&name) || named_in_having.contains(&name) {
+            continue;
+        }
+        let inside = format!("{name}$own{index}");
+        for key in keys.iter_mut() {
+            if matches!(&key.expr, Expr::Identifier(bare) if bare.value == name)
+                && let Ok(ordinal) = i64::try_from(index + 1)
+            {
+                key.expr = number(ordinal);
+            }
+        }
+        if let Some(item) = select.projection.get_mut(index) {
+            set_alias(item, &inside);
+        }
+        hidden.insert(inside, name);
+    }
+    hidden
+}
+
+/// The columns that an expression names together with their table.
+fn qualified_columns(expr: &Expr, found: &mut HashSet<String>) {
+    let _: ControlFlow<()> = visit_expressions(expr, |expr| {
+        if let Expr::CompoundIdentifier(parts) = expr {
+            found.extend(parts.last().map(|part| part.value.clone()));
+        }
+        ControlFlow::Continue(())
+    });
+}
+
+fn bare_names(expr: &Expr, found: &mut HashSet<String>) {
+    let _: ControlFlow<()> = visit_expressions(expr, |expr| {
+        if let Expr::Identifier(name) = expr {
+            found.insert(name.value.clone());
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 /// Names the unnamed items of any SELECT, and numbers those that come twice.
@@ -142,6 +207,15 @@ pub(super) fn shape_query(query: &mut Query) -> Result<()> {
     let SetExpr::Select(select) = query.body.as_ref() else { return Ok(()) };
     let Some(order_by) = &mut query.order_by else { return Ok(()) };
     let OrderByKind::Expressions(keys) = &mut order_by.kind else { return Ok(()) };
+    // Written out a second time, `SUM(n)` beside `SUM(n) AS n` would be the sum of the sum.
+    for key in keys.iter_mut().filter(|_| !has_wildcard(select)) {
+        if !matches!(key.expr, Expr::Value(_) | Expr::Identifier(_))
+            && let Some(index) = select.projection.iter().position(|item| item_expr(item) == Some(&key.expr))
+            && let Ok(ordinal) = i64::try_from(index + 1)
+        {
+            key.expr = number(ordinal);
+        }
+    }
     for key in tie_breakers(select, keys) {
         let options = OrderByOptions { asc: None, nulls_first: None };
         keys.push(OrderByExpr { expr: key, options, with_fill: None });

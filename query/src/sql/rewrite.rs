@@ -21,6 +21,7 @@ use crate::sql::literals::{
     as_text, binary, call, date, field_name, function, instant, nested, null, number, parameter, read_instant,
     read_interval, text, unit_period, unit_span,
 };
+use crate::sql::membership;
 use crate::sql::names;
 
 /// Constants of one query that the pass writes into the tree.
@@ -32,6 +33,8 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) now: Timestamp,
     /// Values of `$1`, `$2`, ...
     pub(crate) parameters: &'a [Parameter],
+    /// Subqueries that are asked more than once, so far.
+    pub(crate) copies: usize,
 }
 
 impl VisitorMut for Rewriter<'_> {
@@ -42,7 +45,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<QueryError> {
-        flow(names::name_items(select))
+        flow(names::name_items(select).and_then(|()| membership::settle(select, &mut self.copies)))
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryError> {
@@ -385,6 +388,11 @@ impl Rewriter<'_> {
                 let mut parts = args(0..count).into_iter().map(|a| call("__TO_VARCHAR", vec![a, self.zone_text()]));
                 let first = parts.next().unwrap_or_else(null);
                 nested(parts.fold(first, |left, right| binary(left, BinaryOperator::StringConcat, right)))
+            }
+            // DataFusion's own makes a text of a time.
+            "NVL" => {
+                set_name(&mut f, "COALESCE");
+                Expr::Function(f)
             }
             "TRUNCATE" => {
                 set_name(&mut f, "TRUNC");
