@@ -36,6 +36,7 @@ tests_of() {
     kafka) echo faults::a_broker_behind_a_bad_network faults::brokers_that_go ;;
     streams) echo streams::a_kill_while streams::an_error_or_a_panic streams::records_that_went streams::a_topic_that_was_made_again ;;
     poison) echo streams::bad_ ;;
+    differential) echo differential::random_queries ;;
     fuzz) sed -n 's/^path = "targets\/\(.*\)\.rs"$/fuzz::\1/p' tests/fuzz/Cargo.toml ;;
     all) local piece; for piece in "${pieces[@]}"; do tests_of "$piece"; done ;;
     *) die "unknown piece $1; there are: ${pieces[*]} all" ;;

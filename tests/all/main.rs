@@ -8,6 +8,7 @@
 mod care;
 mod clients;
 mod crash;
+mod differential;
 mod druid_http;
 mod druid_streams;
 mod druid_system;
@@ -16,6 +17,7 @@ mod durable;
 mod faults;
 mod files;
 mod kafka;
+mod known_answers;
 mod live;
 mod push;
 mod server;

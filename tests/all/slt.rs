@@ -7,15 +7,21 @@
 //!
 //! Each file runs three times: with its rows growing, sealed, and half of each push sealed and half growing.
 //!
-//! `${table}` in a file is a name of its own, so that files run at the same time and again. A NULL prints as `NULL`, an empty string as
-//! `(empty)`, a double keeps its decimal point.
+//! `${table}` in a file is a name of its own, so that files run at the same time and again; `${wikipedia}` is a table of the tutorial's
+//! edits, which all files of a form share. A NULL prints as `NULL`, an empty string as `(empty)`, a double keeps its decimal point.
+//!
+//! Some files are written by the programs in `tests/slt/made_by`, which compute their expectations.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use freshet_tests::cluster::{Server, shared, unique};
 use freshet_tests::services;
 use serde_json::{Map, Value, json};
 use sqllogictest::{DB, DBOutput, DefaultColumnType, Record, Runner};
+
+use crate::known_answers;
 
 /// What becomes of the rows that a file pushes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,10 +137,24 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// The table of edits in a form.
+fn wikipedia(form: Form) -> &'static str {
+    static TABLES: [OnceLock<String>; 3] = [const { OnceLock::new() }; 3];
+    let index = [Form::Growing, Form::Sealed, Form::Mixed].iter().position(|&f| f == form).unwrap();
+    TABLES[index].get_or_init(|| {
+        let edits = known_answers::edits();
+        let sealed = [0, edits.len(), edits.len() / 2][index];
+        known_answers::load(shared(), &edits, sealed)
+    })
+}
+
 /// Runs every record of a file, so that one failure does not hide the others. Gives the number of queries and the failures.
 fn run_file(path: &Path, form: Form) -> (usize, Vec<String>) {
     let table = unique("slt");
-    let text = std::fs::read_to_string(path).unwrap().replace("${table}", &table);
+    let mut text = std::fs::read_to_string(path).unwrap().replace("${table}", &table);
+    if text.contains("${wikipedia}") {
+        text = text.replace("${wikipedia}", wikipedia(form));
+    }
     let copy = tempfile::Builder::new().suffix(".slt").tempfile().unwrap();
     std::fs::write(copy.path(), text).unwrap();
     let mut runner = Runner::new(|| async move { Ok(Door { server: shared(), context: Map::new(), form }) });
@@ -166,6 +186,16 @@ fn every_file_holds_on_sealed_rows() {
 #[test]
 fn every_file_holds_on_rows_of_both_kinds() {
     every_file_holds(Form::Mixed);
+}
+
+#[test]
+fn written_files_are_what_their_programs_write() {
+    let Some(python) = services::python() else { return };
+    for program in ["times.py", "superset.py"] {
+        let path = services::checkout().join("tests/slt/made_by").join(program);
+        let output = Command::new(&python).arg(path).arg("--check").output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 fn every_file_holds(form: Form) {
