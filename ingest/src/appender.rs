@@ -4,7 +4,7 @@
 //! writes them. A batch goes all the way or not at all:
 //!
 //! ```text
-//! widen the schema ─ lease numbers ─▶ append to segments ─▶ one publish ─▶ counts, letters, freshness
+//! widen the schema ─ lease numbers ─▶ append to segments ─▶ one publish ─▶ freshness
 //!  (may fail: nothing has happened)    (must not fail)       (one swap)
 //! ```
 //! Whatever can fail for reasons outside stands before the first append. If an append fails nevertheless, the segments
@@ -21,8 +21,6 @@ use freshet_segment::schema::TableSchema;
 use freshet_segment::time::{Granularity, Interval, Timestamp};
 use freshet_segment::timeline::Visible;
 
-use crate::counts::{Counts, SharedCounts};
-use crate::dead_letter::DeadLetter;
 use crate::decode::Rows;
 use crate::error::{ErrorKind, Result};
 use crate::routing::route;
@@ -36,17 +34,6 @@ const ROWS_PER_SEGMENT_MAX: u32 = 5_000_000;
 const VALUES_PER_BATCH_MAX: usize = 4 << 20;
 /// What an open segment takes beside its rows, so that many small ones fill the budget too.
 const SEGMENT_OVERHEAD_BYTES: usize = 4 << 10;
-
-/// What a batch brings beside its rows.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Accompanying {
-    /// What became of the rows; the stored ones are added here.
-    pub(crate) counts: Counts,
-    /// The rows and fields that were refused.
-    pub(crate) letters: Vec<DeadLetter>,
-    /// Letters beyond those listed.
-    pub(crate) letters_unlisted: u64,
-}
 
 struct Open {
     segment: GrowingSegment,
@@ -104,19 +91,12 @@ impl Appender {
         &self.table
     }
 
-    /// Stores rows and makes them visible. `produced` says of each record when it was produced or received;
-    /// `task_counts` are the task's own, beside the table's.
+    /// Stores rows and makes them visible. `produced` says of each record when it was produced or received.
     ///
     /// # Errors
     /// Of the catalog, or `Exhausted` when the table cannot hold the columns: nothing is stored, and the same rows may
     /// be given again.
-    pub(crate) fn append(
-        &mut self,
-        rows: &Rows,
-        produced: impl Fn(u32) -> Timestamp,
-        accompanying: Accompanying,
-        task_counts: Option<&SharedCounts>,
-    ) -> Result<()> {
+    pub(crate) fn append(&mut self, rows: &Rows, produced: impl Fn(u32) -> Timestamp) -> Result<()> {
         if !rows.is_empty() {
             let schema = self.table.widen(&self.node, &rows.observed())?;
             let touched = match self.append_rows(rows, &schema) {
@@ -125,16 +105,6 @@ impl Appender {
                 done => done,
             }?;
             self.publish(rows, schema, &touched, &produced);
-        }
-        let mut counts = accompanying.counts;
-        counts.stored += rows.len() as u64;
-        self.table.counts.add(counts);
-        if let Some(task_counts) = task_counts {
-            task_counts.add(counts);
-        }
-        if !accompanying.letters.is_empty() || accompanying.letters_unlisted > 0 {
-            self.table.letters.add_unlisted(accompanying.letters_unlisted);
-            self.table.letters.add(accompanying.letters);
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 
 mod pushing;
 
+pub use pushing::PushStatus;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use freshet_segment::catalog::{Catalog, SupervisorRow};
 use freshet_segment::clock::Clock;
 use freshet_segment::error::ErrorKind;
+use freshet_segment::failpoint;
 use freshet_segment::id::TableName;
 use freshet_segment::schema::{ColumnRole, Observed};
 use freshet_segment::time::Timestamp;
@@ -82,6 +85,10 @@ pub struct PushTaskView {
 
 /// How long a caller waits for rows to be published.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often letters are looked for again while a publication is between the catalog and memory, and how long apart.
+const LETTER_LOOKS_MAX: u32 = 100;
+const LETTER_LOOK: Duration = Duration::from_millis(10);
 
 /// Makes a client of a supervisor's stream.
 pub(crate) type OpenSource = Arc<dyn Fn(&SupervisorSpec) -> Result<Box<dyn Source>, SourceError> + Send + Sync>;
@@ -168,7 +175,9 @@ impl Ingest {
             .collect();
         let table = self.tables.open_or_create(&spec.table, &columns).await?;
         table.declare(&self.node, &columns).await?;
+        failpoint!("spec.declared")?;
         self.put_row(&spec).await?;
+        failpoint!("spec.stored")?;
         let old = self.supervisors.lock().get(&spec.id).cloned();
         if let Some(old) = old {
             stop(&old).await?;
@@ -238,8 +247,17 @@ impl Ingest {
             return Err(IngestError::conflict(format!("[{id}] is already suspended")));
         }
         stop(&supervisor).await?;
+        let suspended = SupervisorSpec { suspended: true, ..SupervisorSpec::clone(&supervisor.spec()) };
+        let stored = match failpoint!("spec.suspended") {
+            Ok(()) => self.put_row(&suspended).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = stored {
+            // It would run again after a start, so it runs on.
+            supervisor.start()?;
+            return Err(error);
+        }
         supervisor.set_suspended(true);
-        self.put_row(&supervisor.spec()).await?;
         Ok(supervisor.view())
     }
 
@@ -254,9 +272,11 @@ impl Ingest {
         if !supervisor.is_suspended() {
             return Err(IngestError::conflict(format!("[{id}] is already running")));
         }
+        let resumed = SupervisorSpec { suspended: false, ..SupervisorSpec::clone(&supervisor.spec()) };
+        self.put_row(&resumed).await?;
+        failpoint!("spec.resumed")?;
         supervisor.set_suspended(false);
         supervisor.start()?;
-        self.put_row(&supervisor.spec()).await?;
         Ok(supervisor.view())
     }
 
@@ -268,10 +288,22 @@ impl Ingest {
         let _turn = self.take_turn().await?;
         let supervisor = self.find(id)?;
         stop(&supervisor).await?;
-        self.supervisors.lock().remove(id);
-        match self.node.catalog.delete_supervisor(id).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+        let deleted = match failpoint!("spec.terminated") {
+            Ok(()) => self.node.catalog.delete_supervisor(id).await,
+            Err(error) => Err(error),
+        };
+        match deleted {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                // It would be back after a start, so it stays.
+                if !supervisor.is_suspended() {
+                    supervisor.start()?;
+                }
+                Err(error.into())
+            }
+            _ => {
+                self.supervisors.lock().remove(id);
+                Ok(())
+            }
         }
     }
 
@@ -283,16 +315,22 @@ impl Ingest {
         let _turn = self.take_turn().await?;
         let supervisor = self.find(id)?;
         stop(&supervisor).await?;
-        let published = published(vec![Arc::clone(supervisor.publisher())], PUBLISH_TIMEOUT).await;
-        if published.is_ok() {
-            let lease = self.node.leases.hold(supervisor.publisher().group()).await?;
-            let (table, stream) = (supervisor.table().id, &supervisor.offsets().stream);
-            let reset = self.node.catalog.reset_offsets(table, stream, &lease, None).await;
-            self.node.leases.heed(supervisor.publisher().group(), reset)?;
-            supervisor.offsets().forget();
-        }
+        let reset = match published(vec![Arc::clone(supervisor.publisher())], PUBLISH_TIMEOUT).await {
+            Ok(()) => self.forget_offsets(&supervisor).await,
+            Err(error) => Err(error),
+        };
         let started = if supervisor.is_suspended() { Ok(()) } else { supervisor.start() };
-        published.and(started)
+        reset.and(started)
+    }
+
+    async fn forget_offsets(&self, supervisor: &Supervisor) -> Result<()> {
+        failpoint!("reset.published")?;
+        let lease = self.node.leases.hold(supervisor.publisher().group()).await?;
+        let (table, stream) = (supervisor.table().id, &supervisor.offsets().stream);
+        let reset = self.node.catalog.reset_offsets(table, stream, &lease, None).await;
+        self.node.leases.heed(supervisor.publisher().group(), reset)?;
+        supervisor.offsets().forget();
+        Ok(failpoint!("reset.done")?)
     }
 
     /// Publishes everything that a table holds at this moment, and waits until it is published.
@@ -347,9 +385,35 @@ impl Ingest {
         self.offsets.lock().iter().map(|(id, kept)| (id.clone(), Arc::clone(kept))).collect()
     }
 
-    /// The newest refused rows of a table, at most `limit`; none for a table that nobody wrote.
-    pub fn dead_letters(&self, table: &str, limit: usize) -> DeadLetters {
-        self.tables.get(table).map(|table| table.letters.newest(limit)).unwrap_or_default()
+    /// The newest refused rows of a table, at most `limit`; none for a table that nobody wrote. What is published comes from
+    /// the catalog, the rest from memory.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn dead_letters(&self, table: &str, limit: usize) -> Result<DeadLetters> {
+        let Some(table) = self.tables.get(table) else { return Ok(DeadLetters::default()) };
+        let limit = limit.min(self.node.letters_max);
+        let mut looks = 0;
+        loop {
+            let waiting = table.accounts.letters(limit);
+            let rest = limit.saturating_sub(waiting.letters.len());
+            let kept = self.node.catalog.dead_letters(table.id, rest).await?;
+            // In the moment after a publication both have its letters, or neither.
+            if !table.accounts.is_still(waiting.moment) && looks < LETTER_LOOKS_MAX {
+                looks += 1;
+                tokio::time::sleep(LETTER_LOOK).await;
+                continue;
+            }
+            let mut bytes = 0;
+            let mut letters = waiting.letters;
+            letters.extend(kept.letters);
+            letters.retain(|letter| {
+                bytes += letter.bytes();
+                bytes <= self.node.letters_bytes_max
+            });
+            let all = (kept.kept + waiting.kept).min(self.node.letters_max as u64);
+            return Ok(DeadLetters { total: kept.total + waiting.total, kept: all, letters });
+        }
     }
 
     /// The push tasks that run, by table.
@@ -362,9 +426,9 @@ impl Ingest {
         running.collect()
     }
 
-    /// What became of all rows sent to a table since this process began.
+    /// What became of all rows read for a table since it was made.
     pub fn table_counts(&self, table: &str) -> Counts {
-        self.tables.get(table).map(|table| table.counts.read()).unwrap_or_default()
+        self.tables.get(table).map(|table| table.accounts.total()).unwrap_or_default()
     }
 
     /// Memory of rows that are not sealed.

@@ -85,6 +85,6 @@ mod task;
 pub mod transform;
 
 pub use error::{ErrorKind, IngestError, Result};
-pub use ingest::{Ingest, IngestOptions, Limits, PushTaskView};
+pub use ingest::{Ingest, IngestOptions, Limits, PushStatus, PushTaskView};
 pub use sealing::SealOptions;
 pub use tables::Storage;

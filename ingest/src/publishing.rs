@@ -29,6 +29,7 @@ use freshet_segment::sealed::{AttemptId, Layout, SealedSegment, Sealing};
 use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, VISIBLE_FOREVER, VisibleSegment};
 use parking_lot::{Condvar, Mutex};
 
+use crate::counts::PendingId;
 use crate::error::{IngestError, Result};
 use crate::tables::{Node, Table};
 use crate::task::{panic_text, spawn};
@@ -50,6 +51,8 @@ pub(crate) struct Frozen {
     pub(crate) ranges: Vec<StreamRange>,
     /// Keys of the pushes among them.
     pub(crate) dedup: Vec<DedupKey>,
+    /// What became of the rows read there.
+    pub(crate) pending: PendingId,
     /// The journal that holds them, and up to where it may be cut.
     pub(crate) cut: Option<(Arc<Journal>, i64)>,
 }
@@ -164,6 +167,7 @@ impl Publisher {
             self.table.timeline.remove(&ids);
         }
         for frozen in given_up {
+            self.table.accounts.give_up(frozen.pending);
             self.table.memory.resize(frozen.counted, 0);
         }
     }
@@ -333,7 +337,9 @@ impl Publisher {
                 ranges: work.ranges.clone(),
                 segments: stored.iter().map(|stored| stored.new_segment().clone()).collect(),
                 dedup: work.dedup.clone(),
+                accounting: self.table.accounts.accounting(work.pending),
             };
+            self.table.accounts.committing(work.pending);
             catalog.publish(publication).await
         })
     }
@@ -361,6 +367,7 @@ impl Publisher {
             changed: Changed::Nothing,
         });
         self.node.timeline.advance(commit.seq);
+        self.table.accounts.published(work.pending);
         self.table.memory.resize(work.counted, 0);
     }
 }
@@ -400,6 +407,7 @@ struct Work {
     counted: usize,
     ranges: Vec<StreamRange>,
     dedup: Vec<DedupKey>,
+    pending: PendingId,
     cut: Option<(Arc<Journal>, i64)>,
 }
 
@@ -411,6 +419,7 @@ impl Work {
             counted: frozen.counted,
             ranges: frozen.ranges.clone(),
             dedup: frozen.dedup.clone(),
+            pending: frozen.pending,
             cut: frozen.cut.clone(),
         }
     }

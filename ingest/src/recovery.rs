@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use freshet_segment::catalog::TableRow;
+use freshet_segment::failpoint;
 use freshet_segment::id::TableId;
 use freshet_segment::sealed::SealedSegment;
 use freshet_segment::timeline::{Changed, HandOver, SegmentEntry, VisibleSegment};
@@ -136,6 +137,7 @@ impl Ingest {
         let mut journals = Vec::new();
         let tables = self.node.catalog.tables().await?;
         self.take_leases(&tables).await?;
+        failpoint!("recovery.leased")?;
         for row in tables {
             let table = self.tables.enter_known(row).await?;
             let reading = self.node.catalog.reading(table.id).await?;
@@ -165,6 +167,7 @@ impl Ingest {
                 changed: Changed::Everything,
             });
             self.node.timeline.advance(reading.commit_seq);
+            failpoint!("recovery.table")?;
             if self.has_journal(&table)? {
                 recovered.journals += 1;
                 table.unready(&stream, "pushed rows are read back from the journal");

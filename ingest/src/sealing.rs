@@ -1,7 +1,7 @@
 //! When rows stop growing, and what is remembered of them until they are published.
 //!
 //! A [`Writer`] is the part of a task that outlives its thread: the growing segments, the positions that their rows came
-//! from, and when the oldest came. Freezing takes all of it at once, because the rows of one range of positions lie in
+//! from, what became of the rows read there, and when the oldest came. Freezing takes all of it at once, because the rows of one range of positions lie in
 //! several intervals and are published together or not at all.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use freshet_segment::journal::Journal;
 use freshet_segment::time::Timestamp;
 
 use crate::appender::Appender;
+use crate::counts::{Account, PendingId};
 use crate::error::Result;
 use crate::publishing::{Frozen, Publisher};
 use crate::source::Offset;
@@ -67,6 +68,8 @@ pub(crate) struct Writer {
     /// Where each stream partition stood before its first unpublished position, and where it stands.
     positions: BTreeMap<i32, (Offset, Offset)>,
     dedup: Vec<DedupKey>,
+    /// What became of the rows of these positions.
+    pending: PendingId,
     /// Monotonic time of the oldest unpublished position.
     since: Option<Duration>,
 }
@@ -74,7 +77,9 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(node: Arc<Node>, appender: Appender, publisher: Arc<Publisher>, stream: Arc<str>) -> Self {
         let options = node.seal;
+        let pending = appender.table().accounts.begin();
         Self {
+            pending,
             node,
             appender,
             publisher,
@@ -103,6 +108,11 @@ impl Writer {
             self.positions.entry(partition).or_insert((from, to)).1 = to;
             self.since.get_or_insert_with(|| self.node.clock.monotonic());
         }
+    }
+
+    /// What became of the rows read there; nothing that can fail may stand between this and [`Self::stored`].
+    pub(crate) fn account(&self, account: Account) {
+        self.appender.table().accounts.add(self.pending, &self.stream, account);
     }
 
     /// A keyed push is among them.
@@ -164,7 +174,8 @@ impl Writer {
             })
             .collect();
         let dedup = std::mem::take(&mut self.dedup);
-        let frozen = Frozen { id: PublishId(rand::random()), snapshots, counted, ranges, dedup, cut };
+        let pending = std::mem::replace(&mut self.pending, self.appender.table().accounts.begin());
+        let frozen = Frozen { id: PublishId(rand::random()), snapshots, counted, ranges, dedup, pending, cut };
         self.publisher.queue(frozen).map(Some)
     }
 
@@ -173,6 +184,7 @@ impl Writer {
         self.since = None;
         self.positions.clear();
         self.dedup.clear();
+        self.appender.table().accounts.give_up(self.pending);
         self.appender.discard();
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use offsets::{KeptOffsets, stream_name, supervisor_group};
 pub use status::{DetailedState, RecentError, State, SupervisorStatus, SupervisorView, TaskStatus};
 use watch::Watch;
 
-use crate::counts::SharedCounts;
+use crate::counts::Counts;
 use crate::error::Result;
 use crate::ingest::OpenSource;
 use crate::publishing::Publisher;
@@ -49,6 +49,8 @@ struct Observed {
     latest: BTreeMap<StreamPartition, Offset>,
     latest_at: Option<Timestamp>,
     errors: VecDeque<RecentError>,
+    /// What is to be known of the topic although it is read.
+    warning: Option<String>,
     tasks: Vec<TaskView>,
 }
 
@@ -68,7 +70,6 @@ pub(crate) struct Supervisor {
     offsets: Arc<KeptOffsets>,
     open_source: OpenSource,
     suspended: AtomicBool,
-    counts: Arc<SharedCounts>,
     publisher: Arc<Publisher>,
     /// What tasks that have ended had stored and not frozen, by task number.
     writers: Mutex<BTreeMap<usize, Writer>>,
@@ -96,7 +97,6 @@ impl Supervisor {
             offsets,
             open_source,
             suspended: AtomicBool::new(suspended),
-            counts: Arc::default(),
             observed: Mutex::new(Observed {
                 detailed: DetailedState::Plain(if suspended { State::Suspended } else { State::Pending }),
                 cause: None,
@@ -104,6 +104,7 @@ impl Supervisor {
                 latest: BTreeMap::new(),
                 latest_at: None,
                 errors: VecDeque::new(),
+                warning: None,
                 tasks: Vec::new(),
             }),
             run: Mutex::new(None),
@@ -233,6 +234,12 @@ impl Supervisor {
         let (_, cause) = self.detailed();
         let SourceSpec::Kafka(kafka) = &view.spec.source;
         let current = self.offsets.all();
+        let counts = self.table.accounts.of_stream(&self.offsets.stream);
+        let sum = |of: &mut dyn Iterator<Item = &Counts>| {
+            let mut sum = Counts::default();
+            of.for_each(|counts| sum += *counts);
+            sum
+        };
         let observed = self.observed.lock();
         // What was read since the latest offsets were asked for shows that there is more.
         let latest: BTreeMap<i32, i64> =
@@ -254,6 +261,7 @@ impl Supervisor {
                     current_offsets: of(&current),
                     lag: of(&lag),
                     paused: task.link.paused.load(Ordering::Acquire),
+                    counts: sum(&mut task.partitions.iter().filter_map(|p| counts.get(&p.0))),
                 }
             })
             .collect();
@@ -275,8 +283,9 @@ impl Supervisor {
             latest_offsets: latest,
             lag,
             offsets_last_updated: observed.latest_at,
+            warnings: observed.warning.iter().cloned().collect(),
             recent_errors: observed.errors.iter().rev().cloned().collect(),
-            counts: self.counts.read(),
+            counts: sum(&mut counts.values()),
         }
     }
 

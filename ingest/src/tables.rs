@@ -14,6 +14,7 @@ use freshet_segment::clock::Clock;
 use freshet_segment::deep_storage::DeepStorage;
 use freshet_segment::disk::Disk;
 use freshet_segment::error::ErrorKind;
+use freshet_segment::failpoint;
 use freshet_segment::id::{TableId, TableName};
 use freshet_segment::schema::{Observed, TableSchema};
 use freshet_segment::time::Timestamp;
@@ -21,8 +22,7 @@ use freshet_segment::timeline::{TableTimeline, Timeline, Unready, Visible};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::counts::SharedCounts;
-use crate::dead_letter::DeadLetterStore;
+use crate::counts::Accounts;
 use crate::error::{IngestError, Result};
 use crate::leases::Leases;
 use crate::memory::{MemoryBudget, TableMemory};
@@ -99,10 +99,10 @@ pub(crate) struct Table {
     pub(crate) name: TableName,
     pub(crate) timeline: Arc<TableTimeline>,
     pub(crate) memory: TableMemory,
-    pub(crate) letters: DeadLetterStore,
-    pub(crate) counts: SharedCounts,
-    /// The field that held the time of the first push, so that later pushes need not say it again.
-    pub(crate) time_field: Mutex<Option<String>>,
+    /// What became of the rows that were read for it.
+    pub(crate) accounts: Accounts,
+    /// The field that held the time of the first push, so that later pushes need not say it again. As the catalog has it.
+    time_field: Mutex<Option<String>>,
     pub(crate) push: Mutex<Option<PushTask>>,
     /// One opener of the push task at a time.
     pub(crate) push_turn: Semaphore,
@@ -138,6 +138,11 @@ impl Table {
         Arc::clone(publishers.entry(Arc::clone(stream)).or_insert_with(made))
     }
 
+    /// The publisher of a stream, if there is one.
+    pub(crate) fn known_publisher(&self, stream: &str) -> Option<Arc<Publisher>> {
+        self.publishers.lock().get(stream).cloned()
+    }
+
     /// Lets go of all publishers; they hold the table, and it them.
     pub(crate) fn close_publishers(&self) -> Vec<Arc<Publisher>> {
         std::mem::take(&mut *self.publishers.lock()).into_values().collect()
@@ -169,12 +174,31 @@ impl Table {
         self.unready.lock().get(stream).is_some_and(|unready| unready.passes)
     }
 
+    /// Why a stream is not back yet.
+    pub(crate) fn unready_because(&self, stream: &str) -> Option<String> {
+        self.unready.lock().get(stream).map(|unready| unready.why.to_string())
+    }
+
     /// A stream is back where it was.
     pub(crate) fn recovered(&self, stream: &str) {
         let mut unready = self.unready.lock();
         if unready.remove(stream).is_some() {
             self.timeline.set_unready(first(&unready));
         }
+    }
+
+    /// The field that holds the time of pushed rows, once one was chosen.
+    pub(crate) fn time_field(&self) -> Option<String> {
+        self.time_field.lock().clone()
+    }
+
+    /// Chooses it for good, unless one was chosen.
+    pub(crate) async fn choose_time_field(&self, node: &Node, field: &str) -> Result<()> {
+        if self.time_field.lock().is_none() {
+            let standing = node.catalog.set_push_time(self.id, field).await?;
+            *self.time_field.lock() = Some(standing);
+        }
+        Ok(())
     }
 
     fn learn(&self, wider: &Arc<TableSchema>) {
@@ -234,7 +258,10 @@ impl Tables {
         if let Some(table) = self.get(name.as_str()) {
             return Ok(Some(table));
         }
-        Ok(self.node.catalog.table(name.as_str()).await?.map(|row| self.enter(row)))
+        match self.node.catalog.table(name.as_str()).await? {
+            Some(row) => Ok(Some(self.enter(row).await?)),
+            None => Ok(None),
+        }
     }
 
     /// A table, made with these columns when the catalog does not have it.
@@ -247,15 +274,18 @@ impl Tables {
             return Ok(table);
         }
         if let Some(row) = self.node.catalog.table(name.as_str()).await? {
-            return Ok(self.enter(row));
+            return self.enter(row).await;
         }
         let empty = TableSchema::new(Vec::new())?;
         let schema = empty.widen(columns)?.unwrap_or(empty);
         match self.node.catalog.create_table(name, schema).await {
-            Ok(row) => Ok(self.enter(row)),
+            Ok(row) => {
+                failpoint!("table.made")?;
+                self.enter(row).await
+            }
             // Another node was faster: its table is the one.
             Err(error) if error.kind() == ErrorKind::Conflict => match self.node.catalog.table(name.as_str()).await? {
-                Some(row) => Ok(self.enter(row)),
+                Some(row) => self.enter(row).await,
                 None => Err(error.into()),
             },
             Err(error) => Err(error.into()),
@@ -268,19 +298,20 @@ impl Tables {
         if let Some(table) = self.get(row.name.as_str()) {
             return Ok(table);
         }
-        Ok(self.enter(row))
+        self.enter(row).await
     }
 
-    fn enter(&self, row: TableRow) -> Arc<Table> {
+    async fn enter(&self, row: TableRow) -> Result<Arc<Table>> {
+        let catalog = &self.node.catalog;
+        let (rows, time_field) = (catalog.accounts(row.id).await?, catalog.push_time(row.id).await?);
         let timeline = self.node.timeline.create_table(row.id, &row.name, Arc::clone(&row.schema));
         let table = Arc::new(Table {
             id: row.id,
             name: row.name.clone(),
             timeline,
             memory: TableMemory::new(Arc::clone(&self.node.budget)),
-            letters: DeadLetterStore::new(self.node.letters_max, self.node.letters_bytes_max),
-            counts: SharedCounts::default(),
-            time_field: Mutex::new(None),
+            accounts: Accounts::new(rows, self.node.letters_max, self.node.letters_bytes_max),
+            time_field: Mutex::new(time_field),
             push: Mutex::new(None),
             push_turn: Semaphore::new(1),
             publishers: Mutex::default(),
@@ -288,7 +319,7 @@ impl Tables {
             schema: Mutex::new(row.schema),
         });
         self.by_name.lock().insert(row.name, Arc::clone(&table));
-        table
+        Ok(table)
     }
 
     /// Drops a table for all. Its push task ends by itself when its last sender goes.
@@ -297,7 +328,10 @@ impl Tables {
         let Some(row) = self.node.catalog.table(name.as_str()).await? else {
             return Err(IngestError::TableNotFound { table: name.to_string() });
         };
+        failpoint!("table.drop")?;
         self.node.catalog.drop_table(row.id).await?;
+        // It is done, whatever happens from here on: what is left is taken away by the next start.
+        let late = failpoint!("table.dropped");
         self.node.timeline.drop_table(name);
         let table = self.by_name.lock().remove(name);
         if let Some(table) = table {
@@ -308,8 +342,10 @@ impl Tables {
             for publisher in table.close_publishers() {
                 publisher.discard();
             }
+            let late = late.and_then(|()| failpoint!("table.unpublished"));
             self.node.storage.remove_journal(table.id);
             table.memory.release_all();
+            late?;
         }
         Ok(())
     }

@@ -17,9 +17,8 @@ use std::time::Duration;
 use freshet_segment::failpoint;
 use parking_lot::{Condvar, Mutex};
 
-use crate::appender::Accompanying;
-use crate::counts::{Counts, SharedCounts};
-use crate::dead_letter::{DeadLetter, Origin, quote};
+use crate::counts::{Account, Counts};
+use crate::dead_letter::{DeadLetter, quote};
 use crate::decode::json::JsonDecoder;
 use crate::decode::{BadField, DecodeRules, Decoder, Rows};
 use crate::error::{IngestError, Result};
@@ -92,7 +91,6 @@ pub(crate) struct StreamTask {
     pub(crate) source: Box<dyn Source>,
     pub(crate) writer: Writer,
     pub(crate) offsets: Arc<KeptOffsets>,
-    pub(crate) counts: Arc<SharedCounts>,
     pub(crate) link: Arc<TaskLink>,
     pub(crate) stop: Arc<Stop>,
 }
@@ -222,22 +220,23 @@ impl StreamTask {
         };
         let mut wait = RETRY_MIN;
         loop {
-            let filtered = self.decode(batch, &fresh, rows, decoder);
-            let accompanying = self.accompanying(batch, &fresh, rows, filtered);
+            let counts = self.decode(batch, &fresh, rows, decoder);
+            let account = self.account(batch, &fresh, rows, counts);
             let bad = rows.refused() + rows.rows_with_errors();
             let received = self.node.clock.now();
             let produced = |record: u32| fresh.get(record as usize).and_then(|r| r.produced).unwrap_or(received);
             let stored = failpoint!("stream.polled")
                 .map_err(IngestError::from)
-                .and_then(|()| self.writer.appender.append(rows, produced, accompanying, Some(&self.counts)));
+                .and_then(|()| self.writer.appender.append(rows, produced));
             match stored {
                 Ok(()) => {
+                    self.writer.account(account);
                     for (partition, to) in &next {
                         let from = positions.get(partition).unwrap_or(to);
                         self.writer.stored(partition.0, *from, *to);
                     }
                     self.offsets.advance(&next);
-                    // Rows and positions agree from here on: there is nothing that an error could undo.
+                    // Rows, counts and positions agree from here on: there is nothing that an error could undo.
                     *self.link.stuck.lock() = failpoint!("stream.stored").err().map(|error| error.to_string());
                     return Some(bad);
                 }
@@ -253,30 +252,56 @@ impl StreamTask {
         }
     }
 
-    /// Reads the records; says how many are tombstones.
-    fn decode(&self, batch: &RawBatch, fresh: &[&RawRecord], rows: &mut Rows, decoder: &mut dyn Decoder) -> u64 {
+    /// Reads the records; says what becomes of their rows once they are stored.
+    fn decode(
+        &self,
+        batch: &RawBatch,
+        fresh: &[&RawRecord],
+        rows: &mut Rows,
+        decoder: &mut dyn Decoder,
+    ) -> BTreeMap<i32, Counts> {
         rows.begin(&self.writer.appender.table().schema());
-        let mut tombstones = 0;
+        let seen = |rows: &Rows| (rows.len() as u64, rows.refused(), rows.rows_with_errors());
+        let mut counts: BTreeMap<i32, Counts> = BTreeMap::new();
         for (number, record) in (0u32..).zip(fresh) {
-            match batch.payload(record) {
-                Some(payload) => decoder.decode(number, payload, rows),
-                None => tombstones += 1,
-            }
+            let of = counts.entry(record.partition.0).or_default();
+            let Some(payload) = batch.payload(record) else {
+                of.read += 1;
+                of.filtered += 1;
+                continue;
+            };
+            let before = seen(rows);
+            decoder.decode(number, payload, rows);
+            let after = seen(rows);
+            let (stored, rejected) = (after.0 - before.0, after.1 - before.1);
+            *of += Counts {
+                read: stored + rejected,
+                stored,
+                rejected,
+                processed_with_error: after.2 - before.2,
+                bytes: payload.len() as u64,
+                ..Counts::default()
+            };
         }
-        tombstones
+        counts
     }
 
-    fn accompanying(&self, batch: &RawBatch, fresh: &[&RawRecord], rows: &Rows, filtered: u64) -> Accompanying {
+    fn account(&self, batch: &RawBatch, fresh: &[&RawRecord], rows: &Rows, counts: BTreeMap<i32, Counts>) -> Account {
         let now = self.node.clock.now();
         let letter = |record: u32, row: u64, at, reason: &str, hint: Option<String>, row_stored| {
-            let (origin, raw) = match fresh.get(record as usize) {
-                Some(raw) => (
-                    Origin::Stream { partition: raw.partition.0, offset: raw.offset },
-                    batch.payload(raw).unwrap_or_default(),
-                ),
-                None => (Origin::Push, &[][..]),
-            };
-            DeadLetter { time: now, origin, row, at, reason: reason.to_owned(), hint, row_stored, raw: quote(raw) }
+            let record = fresh.get(record as usize);
+            DeadLetter {
+                time: now,
+                stream: Arc::clone(&self.offsets.stream),
+                partition: record.map_or(-1, |record| record.partition.0),
+                offset: record.map_or(-1, |record| record.offset),
+                row,
+                at,
+                reason: reason.to_owned(),
+                hint,
+                row_stored,
+                raw: quote(record.and_then(|record| batch.payload(record)).unwrap_or_default()),
+            }
         };
         let mut letters: Vec<DeadLetter> = Vec::new();
         for r in rows.rejections() {
@@ -293,16 +318,7 @@ impl StreamTask {
                 true,
             ));
         }
-        let read = rows.len() as u64 + rows.refused() + filtered;
-        let counts = Counts {
-            read,
-            filtered,
-            rejected: rows.refused(),
-            processed_with_error: rows.rows_with_errors(),
-            bytes: fresh.iter().filter_map(|r| r.payload.as_ref()).map(|p| p.len() as u64).sum(),
-            ..Counts::default()
-        };
-        Accompanying { counts, letters_unlisted: rows.refused() - rows.rejections().len() as u64, letters }
+        Account { counts, letters_unlisted: rows.refused() - rows.rejections().len() as u64, letters }
     }
 }
 

@@ -501,8 +501,8 @@ impl crate::SystemSource for Handed {
         }])
     }
 
-    fn dead_letters(&self) -> Vec<crate::DeadLetterRow> {
-        vec![crate::DeadLetterRow {
+    async fn dead_letters(&self) -> Result<Vec<crate::DeadLetterRow>, SegmentError> {
+        Ok(vec![crate::DeadLetterRow {
             table: "wiki".to_owned(),
             at: Timestamp::from_millis(0),
             source: "push".to_owned(),
@@ -512,7 +512,7 @@ impl crate::SystemSource for Handed {
             hint: Some("send one".to_owned()),
             row_stored: false,
             raw: "{}".to_owned(),
-        }]
+        }])
     }
 
     fn servers(&self) -> Vec<crate::ServerRow> {

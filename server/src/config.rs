@@ -81,6 +81,9 @@ pub struct Config {
     pub merge_rows_target: u64,
     /// Most rows of a merged segment. Default 5,000,000.
     pub merge_rows_max: u64,
+    /// Disk for copies of sealed files that are in a bucket: those not asked for the longest go first, and none that a query
+    /// reads. Default half of the room on the data directory's disk.
+    pub local_bytes_max: Option<u64>,
     /// `text` or `json`. Default `text`.
     pub log_format: LogFormat,
     /// Which log lines are written, in the syntax of tracing's `EnvFilter`. Default `info`.
@@ -192,6 +195,10 @@ pub struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merge_rows_max: Option<u64>,
+    /// Disk for copies of sealed files that are in a bucket [default: half of the room on the disk]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_bytes_max: Option<u64>,
     /// text or json [default: text]
     #[arg(long, value_name = "FORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,6 +235,7 @@ impl Default for Config {
             delete_after_ms: 86_400_000,
             merge_rows_target: 2_000_000,
             merge_rows_max: 5_000_000,
+            local_bytes_max: None,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }
@@ -259,6 +267,7 @@ const KEYS: &[&str] = &[
     "delete_after_ms",
     "merge_rows_target",
     "merge_rows_max",
+    "local_bytes_max",
     "log_format",
     "log",
 ];

@@ -14,6 +14,8 @@ use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use freshet_segment::disk::Disk;
+
 use crate::error::ServerError;
 
 /// Version of the layout that this build reads and writes.
@@ -87,6 +89,21 @@ impl DataDir {
     #[must_use]
     pub fn catalog(&self) -> PathBuf {
         self.path.join("catalog.db")
+    }
+
+    /// The file of a catalog that is being made again.
+    #[must_use]
+    pub fn new_catalog(&self) -> PathBuf {
+        self.path.join("catalog.db.new")
+    }
+
+    /// Half of the room on the disk, what the local copies take now included.
+    #[must_use]
+    pub fn room_for_copies(&self) -> u64 {
+        let entries = std::fs::read_dir(self.local()).into_iter().flatten().flatten();
+        let taken: u64 = entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum();
+        // Where the disk does not tell, it is not this that can keep it from filling up.
+        Disk::Real.available_bytes(&self.path).map_or(u64::MAX, |free| (free.saturating_add(taken)) / 2)
     }
 
     /// The folder of all journals.

@@ -123,6 +123,7 @@ impl Node {
         let catalog: Arc<dyn Catalog> = Arc::<SqliteCatalog>::clone(&catalog_file);
         let deep_place = config.deep_place()?;
         let deep = storage::open_deep(&deep_place, io.clone())?;
+        deep.limit_copies(config.local_bytes_max.unwrap_or_else(|| data.room_for_copies()));
         let memory = config.memory();
         let bytes = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
         let ingest = Ingest::new(IngestOptions {

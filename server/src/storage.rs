@@ -16,8 +16,13 @@ use crate::error::ServerError;
 /// Opens the catalog of a data directory, and makes an empty one the first time.
 ///
 /// # Errors
-/// [`ServerError::Storage`] when it is damaged, or of a newer version.
+/// [`ServerError::Storage`] when it is damaged, or of a newer version; [`ServerError::Config`] when a rebuild of it was cut off.
 pub async fn open_catalog(data: &DataDir, clock: &Arc<dyn Clock>) -> Result<Arc<SqliteCatalog>, ServerError> {
+    if !data.catalog().exists() && data.new_catalog().exists() {
+        let what =
+            "the catalog is not there, and one that was being made again is: run `freshet catalog rebuild` to its end";
+        return Err(ServerError::Config(format!("{what} (data directory {})", data.path().display())));
+    }
     open_catalog_at(&data.catalog(), clock).await
 }
 

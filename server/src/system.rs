@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use freshet_ingest::Ingest;
-use freshet_ingest::dead_letter::{DeadLetter, Origin};
+use freshet_ingest::dead_letter::DeadLetter;
 use freshet_ingest::spec::SourceSpec;
+use freshet_ingest::{Ingest, IngestError};
 use freshet_query::{DataGapRow, DeadLetterRow, ServerRow, SupervisorRow, SystemSource, TaskRow};
 use freshet_segment::catalog::Catalog;
 use freshet_segment::error::SegmentError;
@@ -72,14 +72,13 @@ impl SystemSource for System {
         Ok(gaps.into_iter().map(row).collect())
     }
 
-    fn dead_letters(&self) -> Vec<DeadLetterRow> {
+    async fn dead_letters(&self) -> Result<Vec<DeadLetterRow>, SegmentError> {
         let reading = self.timeline.reading();
         let mut rows = Vec::new();
         for name in reading.table_names() {
-            let streams = supervisors_of(&self.ingest, name.as_str());
-            let letters = self.ingest.dead_letters(name.as_str(), usize::MAX).letters;
-            rows.extend(letters.into_iter().map(|letter| {
-                let (source, position) = place(&letter, streams.first());
+            let kept = self.ingest.dead_letters(name.as_str(), usize::MAX).await.map_err(refused)?;
+            rows.extend(kept.letters.into_iter().map(|letter| {
+                let (source, position) = place(&letter);
                 DeadLetterRow {
                     table: name.to_string(),
                     at: letter.time,
@@ -93,7 +92,7 @@ impl SystemSource for System {
                 }
             }));
         }
-        rows
+        Ok(rows)
     }
 
     fn servers(&self) -> Vec<ServerRow> {
@@ -176,6 +175,13 @@ impl SystemSource for System {
     }
 }
 
+fn refused(error: IngestError) -> SegmentError {
+    match error {
+        IngestError::Segment(error) => error,
+        other => SegmentError::unavailable("the list of rejected rows", other.to_string()),
+    }
+}
+
 /// Id and topic of the supervisors that write a table.
 #[must_use]
 pub fn supervisors_of(ingest: &Ingest, table: &str) -> Vec<(String, String)> {
@@ -192,14 +198,42 @@ pub fn supervisors_of(ingest: &Ingest, table: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Who sent a letter's record, and where it stands there. The row's place in its record matters where a record holds several.
+/// Who sent a letter's record, and where it stands there: in a topic, or in the push that the journal had under this number. The
+/// row's place in its record matters where a record holds several.
 #[must_use]
-pub fn place(letter: &DeadLetter, supervisor: Option<&(String, String)>) -> (String, String) {
-    match (&letter.origin, supervisor) {
-        (Origin::Push, _) => ("push".to_owned(), format!("row {}", letter.row + 1)),
-        (Origin::Stream { partition, offset }, Some((id, topic))) => {
-            (format!("kafka:{id}"), format!("{topic}:{partition}@{offset}"))
-        }
-        (Origin::Stream { partition, offset }, None) => ("kafka".to_owned(), format!("{partition}@{offset}")),
+pub fn place(letter: &DeadLetter) -> (String, String) {
+    let DeadLetter { stream, partition, offset, row, .. } = letter;
+    match stream.strip_prefix("kafka:").and_then(|stream| stream.rsplit_once(':')) {
+        Some((id, topic)) => (format!("kafka:{id}"), format!("{topic}:{partition}@{offset}")),
+        None => ("push".to_owned(), format!("push {offset}, row {}", row + 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freshet_segment::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_letter_says_where_its_record_stands() {
+        let letter = |stream: &str| DeadLetter {
+            time: Timestamp::from_millis(0),
+            stream: stream.into(),
+            partition: 3,
+            offset: 17,
+            row: 1,
+            at: None,
+            reason: String::new(),
+            hint: None,
+            row_stored: false,
+            raw: Default::default(),
+        };
+        let shown = |stream: &str| {
+            let (source, position) = place(&letter(stream));
+            format!("{source} | {position}")
+        };
+        assert_eq!(shown("kafka:a:b:topic"), "kafka:a:b | topic:3@17", "a topic has no colon");
+        assert_eq!(shown("push/0123"), "push | push 17, row 2");
     }
 }

@@ -5,6 +5,7 @@
 //! code under test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod accounts;
 mod care;
 mod clients;
 mod crash;
@@ -22,4 +23,5 @@ mod live;
 mod push;
 mod server;
 mod slt;
+mod steps;
 mod streams;

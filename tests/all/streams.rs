@@ -3,7 +3,7 @@
 //!
 //! Counts and seeds as in `crash`: `FRESHET_TEST_SCALE`, `FRESHET_TEST_SEED`, `make soak`, docs/soak.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use freshet_segment::failpoint;
@@ -43,6 +43,40 @@ fn write(ledger: &Ledger, topic: &Topic, sources: &mut [Pairs], random: &mut Ran
     }
 }
 
+/// Writes some records that are no rows, each another one.
+fn write_bad(topic: &Topic, random: &mut Random, bad: &mut BTreeSet<String>) {
+    for _ in 0..random.below(5) {
+        let text = format!("no row {}", bad.len());
+        topic.send(i32::try_from(random.below(PARTITIONS)).unwrap(), [&text]);
+        bad.insert(text);
+    }
+}
+
+/// Each record that was read is counted once, as what it is; per task and for all of them, and each bad one is a letter.
+fn check_account(server: &Server, table: &str, bad: &BTreeSet<String>) {
+    let stored = server.rows_when_served(&format!("SELECT COUNT(*) FROM \"{table}\""))[0][0].as_u64().unwrap();
+    let rejected = bad.len() as u64;
+    let of = |counts: &Value| {
+        let parts = ["stored", "filtered", "rejected", "late", "duplicate"].map(|of| counts[of].as_u64().unwrap());
+        assert_eq!(counts["read"], json!(parts.iter().sum::<u64>()), "{counts}");
+        (parts[0], parts[2])
+    };
+    // Bad records at the end of the topic may be read after the last good one.
+    wait::until("all records to be accounted for", || {
+        let status = status(server, table);
+        let seen = of(&status["counts"]);
+        assert!(seen.0 <= stored && seen.1 <= rejected, "more than there are: {status}");
+        let tasks = status["activeTasks"].as_array().unwrap().iter().map(|task| of(&task["counts"]));
+        let sum = tasks.fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1));
+        if [seen, sum] == [(stored, rejected); 2] { Ok(()) } else { Err(status.to_string()) }
+    });
+    let letters = server.sql(&format!("SELECT raw, position FROM sys.dead_letters WHERE datasource = '{table}'"));
+    let raw: BTreeSet<String> = letters.iter().map(|letter| letter[0].as_str().unwrap().to_owned()).collect();
+    assert_eq!((letters.len(), &raw), (bad.len(), bad));
+    let shown = server.get(&format!("/api/v1/tables/{table}")).expect(200);
+    assert_eq!((of(&shown["counts"]), &shown["push"]), ((stored, rejected), &Value::Null), "{shown}");
+}
+
 /// Where a process dies: at each place that a stream passes on its way into sealed files, or at a moment of its own.
 fn deaths(random: &mut Random, kills: u64) -> Vec<Option<String>> {
     let rooms = ["stream.", "publish."];
@@ -67,8 +101,11 @@ fn a_kill_while_a_topic_is_read_gives_each_record_once() {
     submit(&server, &spec_for_pairs(kafka.address(), &name, &table), &table);
     let topic = kafka.topic(&name);
     let mut sources: Vec<_> = (0..PARTITIONS).map(|n| Pairs::new(&format!("p{n}"), seed + n)).collect();
+    let mut bad = BTreeSet::new();
     write(&ledger, &topic, &mut sources, &mut random, 20);
+    write_bad(&topic, &mut random, &mut bad);
     ledger.wait_and_check_whole(&server, &table);
+    check_account(&server, &table, &bad);
     let mut missed = Vec::new();
     for death in deaths(&mut random, kills) {
         server.kill();
@@ -82,6 +119,7 @@ fn a_kill_while_a_topic_is_read_gives_each_record_once() {
         };
         while !reached && began.elapsed() < patience {
             write(&ledger, &topic, &mut sources, &mut random, 1);
+            write_bad(&topic, &mut random, &mut bad);
             ask_to_publish(&server, &table);
             reached = server.ended().is_some();
         }
@@ -91,12 +129,14 @@ fn a_kill_while_a_topic_is_read_gives_each_record_once() {
         server.kill();
         server.restart();
         ledger.wait_and_check_whole(&server, &table);
+        check_account(&server, &table, &bad);
     }
     assert!(missed.is_empty(), "named places that this test does not reach: {missed:?}");
     // A start after a clean end finds the same.
     server.terminate();
     server.restart();
     ledger.wait_and_check_whole(&server, &table);
+    check_account(&server, &table, &bad);
 }
 
 /// One error, and one defect, at each of these places: the same process goes on.
@@ -382,7 +422,7 @@ fn bad_rows_of_pushes_are_counted_and_kept_and_nothing_else_is() {
     let bad: BTreeMap<String, &[u8]> = (1..)
         .zip(&records)
         .filter(|(_, (fate, _))| *fate == Fate::Rejected)
-        .map(|(row, (_, bytes)): (i64, _)| (format!("row {row}"), bytes.as_slice()))
+        .map(|(row, (_, bytes)): (i64, _)| (format!("push 0, row {row}"), bytes.as_slice()))
         .collect();
     for _ in 0..2 {
         assert_eq!(
@@ -394,6 +434,9 @@ fn bad_rows_of_pushes_are_counted_and_kept_and_nothing_else_is() {
         check_letters(&server, &table, &bad);
         // Published or not makes no difference.
         server.publish(&table);
+        server.kill();
+        server.restart();
+        server.wait_until_ready();
     }
     server.assert_no_panics();
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use freshet_segment::failpoint;
 use freshet_segment::id::TableName;
 use freshet_segment::journal::{Begin, Claim, IdempotencyWindow};
 use freshet_segment::time::Timestamp;
@@ -11,14 +12,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use super::{Ingest, PUBLISH_TIMEOUT};
-use crate::appender::Accompanying;
 use crate::counts::Counts;
-use crate::dead_letter::{DeadLetter, Origin, quote};
 use crate::decode::Rows;
 use crate::error::{IngestError, Result, shorten};
 use crate::source::push::{
-    Acknowledge, Body, Job, KEY_BYTES_MAX, OnError, PushHeader, PushReply, PushRequest, PushTask, StoreJob,
-    find_time_field, rejected_rows,
+    Acknowledge, Body, Job, KEY_BYTES_MAX, OnError, PUSH_STREAMS, PushHeader, PushReply, PushRequest, PushTask,
+    StoreJob, account_of, find_time_field, rejected_rows, stream,
 };
 use crate::spec::DimensionSpec;
 use crate::tables::Table;
@@ -64,7 +63,10 @@ impl Ingest {
             None if rows.is_empty() => return Ok(reply),
             None => self.tables.open_or_create(&request.table, &rows.observed()).await?,
         };
-        table.time_field.lock().get_or_insert(time_field);
+        if !rows.is_empty() {
+            table.choose_time_field(&self.node, &time_field).await?;
+            failpoint!("push.time_chosen")?;
+        }
         let (jobs, window) = self.push_task(&table).await?;
         let key = match &request.key {
             None => None,
@@ -76,11 +78,11 @@ impl Ingest {
         header.accepted = rows.len() as u64;
         let record = header.record(&request.body)?;
         let answer = serde_json::to_string(&reply).map_err(|e| IngestError::internal(format!("answer: {e}")))?;
-        let accompanying = self.accompanying(&request, &body, &rows, read);
+        let account = account_of(&stream(&self.node), &request.body, &body, &rows, request.received);
         let (send, stored) = oneshot::channel();
         let durable = request.acknowledge != Acknowledge::Memory;
         let received = request.received;
-        let job = StoreJob { rows, received, accompanying, room, record, answer, key, durable, reply: send };
+        let job = StoreJob { rows, received, account, room, record, answer, key, durable, reply: send };
         let gone = || IngestError::Unavailable {
             what: format!("table `{}` was dropped, or the server is stopping", request.table),
             hint: Some("push the body again".to_owned()),
@@ -96,7 +98,7 @@ impl Ingest {
 
     fn time_field(&self, request: &PushRequest, table: Option<&Table>) -> Option<String> {
         let known = || {
-            let pushed = table.and_then(|table| table.time_field.lock().clone());
+            let pushed = table.and_then(Table::time_field);
             pushed.or_else(|| {
                 let supervisors = self.supervisors.lock();
                 supervisors.values().map(|s| s.spec()).find(|s| s.table == request.table).map(|s| s.time.column.clone())
@@ -112,30 +114,23 @@ impl Ingest {
         specs.filter(|spec| spec.table == *table).flat_map(|spec| spec.dimensions.declared.clone()).collect()
     }
 
-    fn accompanying(&self, request: &PushRequest, body: &Body, rows: &Rows, read: u64) -> Accompanying {
-        let now = self.node.clock.now();
-        let letters: Vec<DeadLetter> = rows
-            .rejections()
-            .iter()
-            .map(|rejection| {
-                let (range, line) = body.records.get(rejection.record as usize).cloned().unwrap_or((0..0, 0));
-                DeadLetter {
-                    time: now,
-                    origin: Origin::Push,
-                    row: rejection.row,
-                    at: rejection.at.text(line),
-                    reason: rejection.reason.clone(),
-                    hint: rejection.hint.clone(),
-                    row_stored: false,
-                    raw: quote(&request.body[range]),
-                }
-            })
-            .collect();
-        Accompanying {
-            counts: Counts { read, rejected: rows.refused(), bytes: request.body.len() as u64, ..Counts::default() },
-            letters_unlisted: rows.refused() - letters.len() as u64,
-            letters,
+    /// How pushes into a table stand; nothing when there never was one.
+    pub fn push_status(&self, table: &str) -> Option<PushStatus> {
+        let table = self.tables.get(table)?;
+        let is_push = |name: &str| name.starts_with(PUSH_STREAMS);
+        let counts = table.accounts.sum(is_push, true);
+        let time_column = table.time_field();
+        if counts == Counts::default() && time_column.is_none() {
+            return None;
         }
+        let stream = stream(&self.node);
+        let publisher = table.known_publisher(&stream);
+        Some(PushStatus {
+            counts,
+            unpublished: table.accounts.sum(is_push, false),
+            time_column,
+            cause: table.unready_because(&stream).or_else(|| publisher?.stuck()),
+        })
     }
 
     /// The table's push task, started when it is not there.
@@ -166,6 +161,19 @@ impl Ingest {
         *table.push.lock() = Some(task);
         Ok(started)
     }
+}
+
+/// How pushes into a table stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushStatus {
+    /// What became of all pushed rows since the table was made.
+    pub counts: Counts,
+    /// Those of them that are in the journal and not published yet.
+    pub unpublished: Counts,
+    /// The field that holds the time when a push does not name one.
+    pub time_column: Option<String>,
+    /// Why rows are not shown or not published for now.
+    pub cause: Option<String>,
 }
 
 /// What a key says of a push.

@@ -14,7 +14,6 @@ use freshet_segment::selection::Part;
 use freshet_segment::time::Timestamp;
 
 use super::*;
-use crate::appender::Accompanying;
 use crate::counts::Counts;
 use crate::decode::Rows;
 use crate::source::push::{Acknowledge, Body, OnError, PushHeader, PushReply, PushRequest};
@@ -161,11 +160,14 @@ async fn a_body_with_a_bad_row_stores_nothing_or_all_others() {
     let counts = ingest.table_counts("t");
     assert!(counts.is_balanced());
     assert_eq!((counts.read, counts.stored, counts.rejected), (4, 2, 2));
-    let letters = ingest.dead_letters("t", 10);
+    let letters = ingest.dead_letters("t", 10).await.expect("read");
     assert_eq!(
-        (letters.total, letters.letters[0].row, letters.letters[0].raw_text().as_str()),
+        (letters.total, letters.letters[1].row, letters.letters[1].raw_text().as_str()),
         (2, 2, "{\"ts\":3,\"v\":")
     );
+    let status = ingest.push_status("t").expect("pushed");
+    assert_eq!((status.counts, status.unpublished, status.time_column.as_deref()), (counts, counts, Some("ts")));
+    assert_eq!(ingest.push_status("nothing"), None);
 
     // A refused body leaves the rows, the schema and the counts of a table as they are.
     let error = ingest.push(request("t", "[{\"ts\":5,\"v\":\"text\",\"new\":1},{\"v\":6}]")).await;
@@ -265,10 +267,7 @@ async fn many_sparse_columns_do_not_make_a_wide_batch_and_segments_roll_over() {
         for _ in 0..4 {
             rows.begin(&appender.table().schema());
             PushHeader::decode(body.as_bytes(), &records, &mut rows);
-            let counts = Counts { read: 700, ..Counts::default() };
-            appender
-                .append(&rows, |_| node.clock.now(), Accompanying { counts, ..Accompanying::default() }, None)
-                .expect("stored");
+            appender.append(&rows, |_| node.clock.now()).expect("stored");
         }
     })
     .join()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use freshet_segment::catalog::{Publication, PublishId, StreamRange};
+use freshet_segment::catalog::{AccountRow, Accounting, Counts, Publication, PublishId, StreamRange};
 use freshet_segment::timeline::Timeline;
 
 use crate::error::ErrorKind;
@@ -63,7 +63,7 @@ async fn pushed_rows_are_there_after_a_crash_published_or_not() {
         ready(&again, "t").await;
         assert_eq!(column(&again, "t", "n"), ["0", "1", "2", "3"], "life {life}");
         assert_eq!(column(&again, "t", "s"), ["-", "-", "-", "x"]);
-        assert_eq!(again.table_counts("t").stored, 2, "what was replayed");
+        assert_eq!(again.table_counts("t").stored, 4, "what was published and what was replayed");
         end(again).await;
     }
     let last = Ingest::new(next_life(&options));
@@ -73,6 +73,50 @@ async fn pushed_rows_are_there_after_a_crash_published_or_not() {
     last.publish("t", SOON).await.expect("published");
     assert_eq!((sealed_rows(&last, "t"), rows(&last, "t")), (5, 5));
     assert_eq!(column(&last, "t", "n"), ["0", "1", "2", "3", "4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_letters_and_the_time_column_are_those_of_before() {
+    let options = options(256 << 20);
+    let first = Ingest::new(options.clone());
+    let body = |n: u32| format!("{{\"when\":{n},\"ts\":0,\"n\":{n}}}\nbad {n}\n{{\"n\":{n}}}");
+    let skip = |n| PushRequest { on_error: crate::source::push::OnError::Skip, ..request("t", body(n)) };
+    first.push(PushRequest { time_column: Some("when".to_owned()), ..skip(1) }).await.expect("stored");
+    first.publish("t", SOON).await.expect("published");
+    first.push(skip(2)).await.expect("stored");
+    let (counts, letters) = (first.table_counts("t"), first.dead_letters("t", 9).await.expect("read"));
+    assert_eq!((counts.read, counts.stored, counts.rejected), (6, 2, 4));
+    let places = |letters: &crate::dead_letter::DeadLetters| {
+        let mut places: Vec<_> = letters.letters.iter().map(|l| (l.offset, l.row, l.raw_text())).collect();
+        places.sort();
+        places
+    };
+    let (bad, none) = ("bad 1".to_owned(), "{\"n\":1}".to_owned());
+    assert_eq!(places(&letters)[..2], [(0, 1, bad), (0, 2, none)]);
+    assert_eq!((letters.total, letters.kept, places(&letters).len()), (4, 4, 4));
+    let status = first.push_status("t").expect("pushed");
+    assert_eq!((status.counts, status.unpublished.read, status.cause), (counts, 3, None));
+    end(first).await;
+
+    for life in 0..3 {
+        let again = Ingest::new(next_life(&options));
+        again.recover().await.expect("recovered");
+        ready(&again, "t").await;
+        assert_eq!(again.table_counts("t"), counts, "life {life}");
+        let kept = again.dead_letters("t", 9).await.expect("read");
+        assert_eq!((kept.total, kept.kept, places(&kept)), (4, 4, places(&letters)), "life {life}");
+        assert_eq!(again.push_status("t").expect("pushed").time_column.as_deref(), Some("when"));
+        if life == 1 {
+            again.publish("t", SOON).await.expect("published");
+        }
+        end(again).await;
+    }
+    let last = Ingest::new(next_life(&options));
+    last.recover().await.expect("recovered");
+    ready(&last, "t").await;
+    assert_eq!(last.push_status("t").expect("pushed").unpublished, Counts::default());
+    last.push(request("t", "{\"when\":9,\"n\":9}")).await.expect("its time is where it was");
+    assert_eq!(column(&last, "t", "n"), ["1", "2", "9"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,6 +283,7 @@ async fn a_writer_that_was_overtaken_gives_up_its_rows_and_reads_on_from_the_che
     let lease = catalog.seize_lease(group, "another", Duration::from_millis(1)).await.expect("seized");
     let stream_name: Arc<str> = Arc::from("kafka:t:topic");
     let range = StreamRange { stream: stream_name, partition: 0, topic_id: Arc::from(""), from: 50, to: 60 };
+    let left_out = Counts { read: 10, filtered: 10, ..Counts::default() };
     let publication = Publication {
         id: PublishId(7),
         table,
@@ -246,6 +291,10 @@ async fn a_writer_that_was_overtaken_gives_up_its_rows_and_reads_on_from_the_che
         ranges: vec![range],
         segments: Vec::new(),
         dedup: Vec::new(),
+        accounting: Accounting {
+            counts: vec![AccountRow { stream: Arc::from("kafka:t:topic"), partition: 0, counts: left_out }],
+            ..Accounting::default()
+        },
     };
     catalog.publish(publication).await.expect("published");
 
@@ -257,6 +306,8 @@ async fn a_writer_that_was_overtaken_gives_up_its_rows_and_reads_on_from_the_che
     assert!(!numbers.contains(&"55".to_owned()) && numbers.contains(&"60".to_owned()));
     let errors = ingest.status("t").expect("there").recent_errors;
     assert!(!errors.is_empty(), "it says what happened");
+    let counts = ingest.status("t").expect("there").counts;
+    assert_eq!((counts.read, counts.stored, counts.filtered), (80, 70, 10), "what both have counted, once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,9 @@
 mod record;
 mod task;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_segment::id::TableName;
@@ -20,10 +22,11 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 pub use self::record::PushHeader;
-pub(crate) use self::task::{Job, PushTask, StoreJob, group, stream};
-use crate::dead_letter::{RAW_BYTES_MAX, RejectedRow};
-use crate::decode::Rows;
+pub(crate) use self::task::{Job, PARTITION, PUSH_STREAMS, PushTask, StoreJob, group, stream};
+use crate::counts::{Account, Counts};
+use crate::dead_letter::{DeadLetter, RAW_BYTES_MAX, RejectedRow, quote};
 use crate::decode::json::{each_element, position, syntax_reason};
+use crate::decode::{Rejection, Rows};
 use crate::error::{IngestError, Result, shorten};
 
 /// Longest body, decompressed.
@@ -290,6 +293,30 @@ pub fn rejected_rows(body: &[u8], records: &[(Range<usize>, u64)], rows: &Rows) 
             }
         })
         .collect()
+}
+
+/// What becomes of the rows of a body once it is stored. Its number in the journal is not known yet.
+pub(crate) fn account_of(stream: &Arc<str>, body: &[u8], records: &Body, rows: &Rows, received: Timestamp) -> Account {
+    let letter = |rejection: &Rejection| {
+        let (range, line) = records.records.get(rejection.record as usize).cloned().unwrap_or((0..0, 0));
+        DeadLetter {
+            time: received,
+            stream: Arc::clone(stream),
+            partition: PARTITION,
+            offset: 0,
+            row: rejection.row,
+            at: rejection.at.text(line),
+            reason: rejection.reason.clone(),
+            hint: rejection.hint.clone(),
+            row_stored: false,
+            raw: quote(body.get(range).unwrap_or_default()),
+        }
+    };
+    let letters: Vec<DeadLetter> = rows.rejections().iter().map(letter).collect();
+    let (stored, rejected) = (rows.len() as u64, rows.refused());
+    let counts = Counts { read: stored + rejected, stored, rejected, bytes: body.len() as u64, ..Counts::default() };
+    let letters_unlisted = rejected - letters.len() as u64;
+    Account { counts: BTreeMap::from([(PARTITION, counts)]), letters, letters_unlisted }
 }
 
 #[cfg(test)]

@@ -131,6 +131,8 @@ pub struct TaskStatus {
     pub lag: BTreeMap<i32, i64>,
     /// Whether it waits for memory.
     pub paused: bool,
+    /// What became of all rows of its stream partitions.
+    pub counts: Counts,
 }
 
 /// Everything about a supervisor.
@@ -170,8 +172,11 @@ pub struct SupervisorStatus {
     pub aggregate_lag: i64,
     /// When the latest offsets were asked for.
     pub offsets_last_updated: Option<Timestamp>,
+    /// What is not as it should be, and not in the way of reading.
+    pub warnings: Vec<String>,
     /// What went wrong lately, newest first.
     pub recent_errors: Vec<RecentError>,
-    /// What became of the rows read since this spec was posted.
+    /// What became of the rows read since the table was made, by whichever task; what was read again after a reset counts
+    /// again.
     pub counts: Counts,
 }

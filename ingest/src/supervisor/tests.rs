@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use freshet_segment::catalog::{
-    Catalog, Checkpoint, Commit, DataGap, DedupKey, Lease, LeaseRef, LogEntry, MemoryCatalog, Publication, PublishId,
-    Replacement, SegmentRow, StreamRange, SupervisorRow, TableReading, TableRow,
+    AccountRow, Catalog, Checkpoint, Commit, DataGap, DeadLetters, DedupKey, Lease, LeaseRef, LogEntry, MemoryCatalog,
+    Publication, PublishId, Replacement, SegmentRow, StreamRange, SupervisorRow, TableReading, TableRow,
 };
 use freshet_segment::error::{ErrorKind, SegmentError};
 use freshet_segment::id::{SegmentId, TableId, TableName};
@@ -17,7 +17,6 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
 use super::*;
-use crate::dead_letter::Origin;
 use crate::ingest::tests::{column, options, request, rows};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::source::{Bounds, RawBatch, Source, SourceError};
@@ -92,6 +91,13 @@ impl FakeStream {
 
     pub(crate) fn send(&self, partition: i32, record: impl Into<Vec<u8>>) {
         self.logs.lock().entry(partition).or_default().records.push(Some(record.into()));
+    }
+
+    /// Sends what is no row; gives its place.
+    pub(crate) fn send_bad(&self, partition: i32) -> (i32, i64) {
+        let at = self.logs.lock().entry(partition).or_default().records.len() as i64;
+        self.send(partition, format!("no row at {at}"));
+        (partition, at)
     }
 
     pub(crate) fn numbers(&self, partitions: i32, range: std::ops::Range<usize>) {
@@ -247,6 +253,8 @@ async fn every_record_is_stored_once_through_suspensions_outages_and_new_specs()
     assert_eq!(shares, [vec![0, 2], vec![1]], "stream partition p belongs to task p mod 2");
     assert_eq!(ingest.table_counts("t").stored, sent as u64);
 
+    let warnings = ingest.status("t").expect("there").warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("no id of topic `topic`"), "{warnings:?}");
     ingest.terminate("t").await.expect("terminated");
     assert_eq!(ingest.status("t").expect_err("gone").to_string(), "[t] does not exist");
     stream.numbers(3, sent..sent + 10);
@@ -302,16 +310,9 @@ async fn rows_that_are_no_rows_are_counted_and_findable() {
     assert_eq!((counts.stored, counts.filtered, counts.rejected, counts.processed_with_error), (4, 1, 3, 1));
     assert_eq!(ingest.table_counts("t"), counts);
     assert_each_once(&ingest, "t", 4);
-    let letters = ingest.dead_letters("t", 100);
+    let letters = ingest.dead_letters("t", 100).await.expect("read");
     assert_eq!((letters.total, letters.kept), (4, 4));
-    let mut offsets: Vec<_> = letters
-        .letters
-        .iter()
-        .map(|l| match l.origin {
-            Origin::Stream { offset, .. } => (offset, l.row_stored, l.raw_text(), l.row),
-            Origin::Push => (-1, false, String::new(), 0),
-        })
-        .collect();
+    let mut offsets: Vec<_> = letters.letters.iter().map(|l| (l.offset, l.row_stored, l.raw_text(), l.row)).collect();
     offsets.sort();
     assert_eq!(
         offsets.iter().map(|(at, stored, _, row)| (*at, *stored, *row)).collect::<Vec<_>>(),
@@ -319,6 +320,14 @@ async fn rows_that_are_no_rows_are_counted_and_findable() {
     );
     assert_eq!(offsets[1].2, "{\"ts\":2,");
     assert_eq!(ingest.status("t").expect("there").aggregate_lag, 0, "offsets go on over bad records");
+    // Published or not makes no difference.
+    ingest.publish("t", Duration::from_secs(30)).await.expect("published");
+    assert_eq!(ingest.dead_letters("t", 100).await.expect("read"), letters);
+    assert_eq!((ingest.table_counts("t"), ingest.status("t").expect("there").counts), (counts, counts));
+    let tasks = ingest.status("t").expect("there").tasks;
+    assert_eq!(tasks.iter().map(|task| task.counts).collect::<Vec<_>>(), [counts], "one task has read it all");
+    let newest = ingest.dead_letters("t", 1).await.expect("read");
+    assert_eq!((newest.total, newest.letters.len()), (4, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -441,6 +450,7 @@ async fn a_topic_made_again_is_not_read_however_long_it_is() {
     stream.numbers(1, 0..20);
     ingest.submit(fake_spec("t")).await.expect("accepted");
     eventually("twenty", || rows(&ingest, "t") == 20).await;
+    assert_eq!(ingest.status("t").expect("there").warnings, [""; 0]);
     // Suspended meanwhile, or not.
     for id in ["second", "third"] {
         if id == "second" {
@@ -637,6 +647,22 @@ impl Catalog for FlakyCatalog {
     }
     async fn data_gaps(&self, table: Option<TableId>) -> freshet_segment::Result<Vec<DataGap>> {
         self.inner.data_gaps(table).await
+    }
+    async fn accounts(&self, table: TableId) -> freshet_segment::Result<Vec<AccountRow>> {
+        self.inner.accounts(table).await
+    }
+    async fn dead_letters(&self, table: TableId, limit: usize) -> freshet_segment::Result<DeadLetters> {
+        self.inner.dead_letters(table, limit).await
+    }
+    async fn push_time(&self, table: TableId) -> freshet_segment::Result<Option<String>> {
+        self.inner.push_time(table).await
+    }
+    async fn set_push_time(&self, table: TableId, field: &str) -> freshet_segment::Result<String> {
+        self.check()?;
+        self.inner.set_push_time(table, field).await
+    }
+    async fn prune_commits(&self, before: Timestamp, limit: usize) -> freshet_segment::Result<u64> {
+        self.inner.prune_commits(before, limit).await
     }
     async fn segments_to_delete(&self, closed_before: Timestamp) -> freshet_segment::Result<Vec<SegmentRow>> {
         self.inner.segments_to_delete(closed_before).await

@@ -76,6 +76,8 @@ pub(super) struct Watch {
     topic_id: Arc<str>,
     /// Whether the topic was compared with the catalog's.
     identified: bool,
+    /// Whether another writer may have counted rows of the stream.
+    overtaken: bool,
     /// Age at which rows are sealed because of the topic's retention.
     age_max: Duration,
     /// Ends the tasks of the moment.
@@ -99,6 +101,7 @@ impl Watch {
             noted: BTreeSet::new(),
             topic_id: Arc::from(""),
             identified: false,
+            overtaken: true,
             age_max: Duration::MAX,
             tasks_stop: Arc::default(),
             suspects: BTreeSet::new(),
@@ -184,6 +187,7 @@ impl Watch {
         }
         self.supervisor.publisher.discard();
         self.supervisor.offsets.forget();
+        self.overtaken = true;
         self.resting.clear();
         self.suspects.clear();
     }
@@ -301,13 +305,37 @@ impl Watch {
         if let Some(other) = other {
             return Err(self.other_topic(&other.topic_id, &topic_id));
         }
+        // What waits to be published would be counted twice when its commit is already made.
+        if self.overtaken && self.supervisor.publisher.pending() == 0 {
+            let accounts = node.runtime.block_on(node.catalog.accounts(table.id))?;
+            table.accounts.load(&offsets.stream, accounts);
+            self.overtaken = false;
+        }
         failpoint!("stream.begun")?;
+        self.warn_without_id(&topic_id);
         self.topic_id = topic_id;
         self.identified = true;
         // Sealed well before the topic forgets them, rows can be read again after any crash.
         self.age_max = source.retention()?.map_or(Duration::MAX, |retention| retention / 4);
         offsets.begin(checkpoints.into_iter().map(|c| (StreamPartition(c.partition), c.next)));
         Ok(())
+    }
+
+    /// Without an id, a topic that is deleted and made again is told from the old one by its offsets alone.
+    fn warn_without_id(&self, topic_id: &str) {
+        let topic = &self.kafka().topic;
+        let warning = topic_id.is_empty().then(|| {
+            format!(
+                "the brokers tell no id of topic `{topic}`: it is read, and if it is deleted and made again this is noticed only \
+                 while it is shorter than what was read. Brokers of Kafka 2.8 and newer tell it; with others reset supervisor \
+                 [{}] when the topic is made again",
+                self.spec.id
+            )
+        });
+        let before = std::mem::replace(&mut self.supervisor.observed.lock().warning, warning.clone());
+        if let Some(warning) = warning.filter(|warning| before.as_ref() != Some(warning)) {
+            tracing::warn!(supervisor = %self.spec.id, "{warning}");
+        }
     }
 
     fn other_topic(&self, known: &str, found: &str) -> Trouble {
@@ -421,7 +449,6 @@ impl Watch {
             source,
             writer: self.writer(number),
             offsets: Arc::clone(&supervisor.offsets),
-            counts: Arc::clone(&supervisor.counts),
             link: Arc::clone(&link),
             stop: Arc::clone(&self.tasks_stop),
         };

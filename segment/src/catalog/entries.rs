@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::accounting::{AccountRow, Counts, DeadLetter};
 use super::books::{Guard, Relation, Value};
 use super::rows::{
     Commit, CommitCause, DataGap, DedupKey, NewSegment, PublishId, SegmentFiles, SegmentRow, StoredFile, SupervisorRow,
@@ -63,7 +66,8 @@ cells! {
     SegmentId: |v| Value::Text(v.to_string()), |v| text(v)?.parse().ok();
     PublishId: |v| Value::Text(v.to_string()), |v| text(v)?.parse().ok();
     CommitCause: |v| Value::Text(v.name().to_owned()), |v| text(v)?.parse().ok();
-    [u8; 32]: |v| Value::Text(hex(v)), |v| unhex(&text(v)?);
+    [u8; 32]: |v| Value::Text(hex(v)), |v| unhex(&text(v)?)?.try_into().ok();
+    Bytes: |v| Value::Text(bytes_text(v)), |v| bytes_read(&text(v)?);
     Vec<SegmentId>: |v| Value::Text(ids_text(v)), |v| ids_read(&text(v)?);
 }
 
@@ -77,14 +81,30 @@ impl<T: Cell> Cell for Option<T> {
 }
 
 /// Small hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8; 32]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
-    if rest.is_empty() { bytes?.try_into().ok() } else { None }
+    let bytes = pairs.iter().map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+    if rest.is_empty() { bytes } else { None }
+}
+
+/// Bytes as a text that a person can read if they are one: `=` and the text, or `x` and digits.
+fn bytes_text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        // A database's shell ends a text at its first zero.
+        Ok(text) if !bytes.contains(&0) => format!("={text}"),
+        _ => format!("x{}", hex(bytes)),
+    }
+}
+
+fn bytes_read(text: &str) -> Option<Bytes> {
+    match text.strip_prefix('=') {
+        Some(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
+        None => unhex(text.strip_prefix('x')?).map(Bytes::from),
+    }
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -258,6 +278,43 @@ entries! {
         at: Timestamp,
     }
 
+    /// What became of the rows read from a stream partition up to its checkpoint.
+    AccountEntry = "accounts" key 3 guard First {
+        table: TableId,
+        stream: Arc<str>,
+        partition: i32,
+        read: u64,
+        stored: u64,
+        filtered: u64,
+        rejected: u64,
+        late: u64,
+        duplicate: u64,
+        processed_with_error: u64,
+        bytes: u64,
+    }
+
+    /// How many dead letters a table ever had, and how many are kept, with their bytes.
+    LetterSumEntry = "letter_sums" key 1 guard Whole { table: TableId, total: u64, kept: u64, bytes: u64 }
+
+    /// A dead letter. One whose row a damaged page has lost is missed by the sums, and by nobody else.
+    LetterEntry = "dead_letters" key 2 guard None {
+        table: TableId,
+        number: u64,
+        time: Timestamp,
+        stream: Arc<str>,
+        partition: i32,
+        offset: i64,
+        row: u64,
+        place: Option<String>,
+        reason: String,
+        hint: Option<String>,
+        row_stored: bool,
+        raw: Bytes,
+    }
+
+    /// The field that holds the time of rows pushed into a table.
+    PushTimeEntry = "push_times" key 1 guard Whole { table: TableId, field: String }
+
     /// A log entry that is not known to be stored elsewhere.
     OutboxEntry = "outbox" key 1 guard Whole { seq: u64, line: String }
 }
@@ -370,5 +427,65 @@ impl From<GapEntry> for DataGap {
     fn from(entry: GapEntry) -> Self {
         let GapEntry { table, stream, partition, from, to, reason, at } = entry;
         Self { table, stream, partition, from, to, reason, at }
+    }
+}
+
+impl AccountEntry {
+    pub(crate) fn new(table: TableId, row: AccountRow) -> Self {
+        let AccountRow { stream, partition, counts } = row;
+        let Counts { read, stored, filtered, rejected, late, duplicate, processed_with_error, bytes } = counts;
+        Self {
+            table,
+            stream,
+            partition,
+            read,
+            stored,
+            filtered,
+            rejected,
+            late,
+            duplicate,
+            processed_with_error,
+            bytes,
+        }
+    }
+}
+
+impl From<AccountEntry> for AccountRow {
+    fn from(entry: AccountEntry) -> Self {
+        let AccountEntry { stream, partition, read, stored, filtered, rejected, late, duplicate, .. } = entry;
+        let (processed_with_error, bytes) = (entry.processed_with_error, entry.bytes);
+        let counts = Counts { read, stored, filtered, rejected, late, duplicate, processed_with_error, bytes };
+        Self { stream, partition, counts }
+    }
+}
+
+impl LetterEntry {
+    pub(crate) fn new(table: TableId, number: u64, letter: DeadLetter) -> Self {
+        let DeadLetter { time, stream, partition, offset, row, at: place, reason, hint, row_stored, raw } = letter;
+        Self { table, number, time, stream, partition, offset, row, place, reason, hint, row_stored, raw }
+    }
+}
+
+impl From<LetterEntry> for DeadLetter {
+    fn from(entry: LetterEntry) -> Self {
+        let LetterEntry { time, stream, partition, offset, row, place: at, reason, hint, row_stored, raw, .. } = entry;
+        Self { time, stream, partition, offset, row, at, reason, hint, row_stored, raw }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_as_they_were_kept() {
+        for bytes in [&b""[..], b"{\"a\":1}", b"=x", "\u{e9}\n".as_bytes(), b"\xff\xfe", b"a\0b"] {
+            let bytes = Bytes::copy_from_slice(bytes);
+            assert_eq!(Bytes::from_value(bytes.to_value()), Some(bytes));
+        }
+        assert_eq!(Bytes::from_static(b"{}").to_value(), Value::Text("={}".to_owned()), "a text stays one");
+        for bad in ["", "a", "x0", "xg0"] {
+            assert_eq!(Bytes::from_value(Value::Text(bad.to_owned())), None, "{bad}");
+        }
     }
 }

@@ -21,6 +21,7 @@
 //! anything else. No order and no fence here comes from a wall clock: commits order, epochs fence. Lease expiry is by
 //! the monotonic clock, or the database's own.
 
+mod accounting;
 mod books;
 mod entries;
 mod ledger;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use accounting::{AccountRow, Accounting, Counts, DeadLetter, DeadLetters, LETTERS_BYTES_MAX, LETTERS_MAX};
 pub use memory::MemoryCatalog;
 pub use rows::{
     Checkpoint, Commit, CommitCause, DataGap, DedupKey, Lease, LeaseRef, LogEntry, NewSegment, Publication, PublishId,
@@ -65,7 +67,7 @@ pub trait Catalog: Send + Sync + Debug {
     async fn tables(&self) -> Result<Vec<TableRow>>;
 
     /// Drops a table: its segments are closed in one commit, and their rows stay until their files are deleted. Its
-    /// checkpoints and idempotency keys go at once. `NotFound` when it is not there.
+    /// checkpoints, idempotency keys, counts and dead letters go at once. `NotFound` when it is not there.
     async fn drop_table(&self, id: TableId) -> Result<()>;
 
     /// Widens a table's schema so that it holds what was observed, and gives the schema that does. `NotFound` when the
@@ -157,7 +159,7 @@ pub trait Catalog: Send + Sync + Debug {
     /// The number of the last commit; 0 before the first.
     async fn last_commit(&self) -> Result<u64>;
 
-    /// Commits after `seq`, in order, at most `limit`.
+    /// Commits after `seq`, in order, at most `limit`. `NotFound` when one of them was forgotten.
     async fn commits_since(&self, seq: u64, limit: usize) -> Result<Vec<Commit>>;
 
     // ---- segments
@@ -182,6 +184,21 @@ pub trait Catalog: Send + Sync + Debug {
     /// Removes keys answered before `before`, oldest first, as long as more than `keep_max` are left. Gives how many.
     async fn prune_dedup(&self, table: TableId, before: Timestamp, keep_max: usize) -> Result<u64>;
 
+    // ---- what became of rows
+
+    /// What became of the rows of each stream partition of a table, up to its checkpoint. Written by
+    /// [`publish`](Self::publish); a reset of offsets leaves it, because what is read again is counted again.
+    async fn accounts(&self, table: TableId) -> Result<Vec<AccountRow>>;
+
+    /// The dead letters of a table's published records, at most `limit` of the newest.
+    async fn dead_letters(&self, table: TableId, limit: usize) -> Result<DeadLetters>;
+
+    /// The field that holds the time of rows pushed into a table, if one was chosen.
+    async fn push_time(&self, table: TableId) -> Result<Option<String>>;
+
+    /// Chooses it, unless one was chosen; gives the one that stands. `NotFound` for a dropped table.
+    async fn set_push_time(&self, table: TableId, field: &str) -> Result<String>;
+
     // ---- lost ranges
 
     /// Notes a lost range, in place of one that begins at the same offset. `Invalid` when it is empty, `NotFound` for a
@@ -200,6 +217,11 @@ pub trait Catalog: Send + Sync + Debug {
     /// Forgets closed segments whose files are gone. `Invalid` for one that `segments_to_delete` did not name; one that is
     /// not there is passed over.
     async fn segments_deleted(&self, table: TableId, ids: &[SegmentId]) -> Result<()>;
+
+    /// Forgets commits made before an instant, from the first on and at most `limit`, and the ranges that only they explain;
+    /// gives how many. Left are those that can be undone, those whose log entry is not stored, and all after one of these. A
+    /// request that became a forgotten commit is refused when it comes again, because what it builds on has moved.
+    async fn prune_commits(&self, before: Timestamp, limit: usize) -> Result<u64>;
 
     /// Which of these paths no row names, open or closed: objects of dead attempts.
     async fn unnamed(&self, paths: &[String]) -> Result<Vec<String>>;
@@ -223,7 +245,8 @@ pub trait Catalog: Send + Sync + Debug {
     /// Makes the catalog again in this one, which must be empty: from an [`export`](Self::export), followed by any log
     /// entries in any order. Entries the export holds already are passed over. All epochs are raised by 2^20, so that no
     /// writer of the former catalog is accepted. What only a copy holds and no log entry (supervisors, lost ranges,
-    /// checkpoints without a publication) is as it was when the copy was made.
+    /// checkpoints without a publication) is as it was when the copy was made. Dead letters are in neither: they count as
+    /// dropped.
     ///
     /// # Errors
     /// `Exists` when this catalog is not empty; `Corrupt` when a line is damaged, the copy is cut off, an entry is

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounting::Accounting;
 use crate::error::{Result, SegmentError};
 use crate::id::{SegmentId, TableId, TableName};
 use crate::schema::TableSchema;
@@ -229,6 +230,8 @@ pub struct Publication {
     pub segments: Vec<NewSegment>,
     /// Idempotency keys of the pushes inside the ranges.
     pub dedup: Vec<DedupKey>,
+    /// What became of the rows inside the ranges.
+    pub accounting: Accounting,
 }
 
 /// Why a commit was made.

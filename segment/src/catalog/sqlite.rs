@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::error::{Result, SegmentError};
 
 /// All migrations: the first brings an empty file to version 1, and so on.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 /// Connections that read: a reading is short, and more would fight over two cores.
 const READERS: u32 = 4;
 /// How long a statement waits for another process that holds the file.

@@ -1,4 +1,4 @@
-//! Local copies of files that are elsewhere: fetched once, verified, kept until they are found damaged.
+//! Local copies of files that are elsewhere: fetched once, verified, kept until they are found damaged or room is needed.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,11 @@ use bytes::Bytes;
 use crate::catalog::StoredFile;
 use crate::disk::{Disk, io_error};
 use crate::error::{Result, SegmentError};
+use crate::failpoint;
 use crate::sealed::Hashing;
 
+/// How the ending of a file begins that is being fetched.
+pub(super) const PART: &str = ".part-";
 /// Bytes fetched by one request.
 const STEP_BYTES: u64 = 8 << 20;
 
@@ -29,9 +32,10 @@ pub(super) fn local(cache: &Path, file: &StoredFile, get: impl Fn(u64, usize) ->
     // Two readers may fetch the same file: each into a name of its own, and the last rename wins with equal bytes.
     static TURN: AtomicU64 = AtomicU64::new(0);
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let part = copy.with_extension(format!("part-{}-{turn}", std::process::id()));
+    let part = copy.with_extension(format!("{}{}-{turn}", &PART[1..], std::process::id()));
     Disk::Real.create_dir_all(cache)?;
     let fetched = fetch(&part, file, get).and_then(|()| {
+        failpoint!("copies.fetched")?;
         Disk::Real.rename(&part, &copy)?;
         Disk::Real.sync_folder(cache)
     });

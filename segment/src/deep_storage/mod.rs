@@ -7,6 +7,7 @@
 //! a segment whose JSON is there is whole; what is official is in the catalog alone.
 
 mod cache;
+mod copies;
 mod folder;
 mod object;
 pub mod paths;
@@ -23,12 +24,14 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, RetryConfig};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use self::copies::Copies;
+pub(crate) use self::copies::{Room, now_ms};
 use self::folder::Folder;
 use self::object::Objects;
 use crate::catalog::{NewSegment, StoredFile};
 use crate::error::{Result, SegmentError};
 use crate::failpoint;
-use crate::sealed::Sealed;
+use crate::sealed::{Sealed, SealedSegment};
 use crate::time::Timestamp;
 
 /// Times that a request which may be repeated is repeated.
@@ -65,6 +68,7 @@ impl StoredSegment {
 pub struct DeepStorage {
     place: Place,
     handle: Handle,
+    copies: Copies,
 }
 
 #[derive(Debug)]
@@ -107,7 +111,7 @@ impl DeepStorage {
     /// # Errors
     /// `Unavailable` when the folder cannot be made.
     pub fn folder(path: impl Into<PathBuf>, handle: Handle) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { place: Place::Folder(Arc::new(Folder::open(path.into())?)), handle }))
+        Ok(Self::of(Place::Folder(Arc::new(Folder::open(path.into())?)), handle))
     }
 
     /// Any object store, below a folder of it. What is uploaded is read back and compared.
@@ -116,7 +120,7 @@ impl DeepStorage {
     /// `Invalid` when the prefix is no path.
     pub fn object_store(store: Arc<dyn ObjectStore>, prefix: &str, handle: Handle) -> Result<Arc<Self>> {
         let objects = Objects::new(store, prefix, false)?;
-        Ok(Arc::new(Self { place: Place::Objects(Arc::new(objects)), handle }))
+        Ok(Self::of(Place::Objects(Arc::new(objects)), handle))
     }
 
     /// A bucket. Uploads carry a SHA-256 that the server compares; small files are created conditionally.
@@ -142,7 +146,34 @@ impl DeepStorage {
             .build()
             .map_err(|e| SegmentError::invalid("deep storage", e.to_string()))?;
         let objects = Objects::new(Arc::new(store), &config.prefix, true)?;
-        Ok(Arc::new(Self { place: Place::Objects(Arc::new(objects)), handle }))
+        Ok(Self::of(Place::Objects(Arc::new(objects)), handle))
+    }
+
+    fn of(place: Place, handle: Handle) -> Arc<Self> {
+        Arc::new(Self { place, handle, copies: Copies::default() })
+    }
+
+    /// Sets how many bytes the local copies of remote files may take; without it they are not bounded.
+    pub fn limit_copies(&self, bytes_max: u64) {
+        self.copies.limit(bytes_max);
+    }
+
+    /// Deletes copies that are too many; gives of how many segments. Those that a query holds stay.
+    ///
+    /// # Errors
+    /// None but that of a failpoint.
+    pub fn trim_copies(&self, cache: &Path) -> Result<u64> {
+        if self.is_local() { Ok(0) } else { self.copies.trim(cache) }
+    }
+
+    /// Of how many segments copies were deleted to make room.
+    pub fn copies_evicted(&self) -> u64 {
+        self.copies.evicted()
+    }
+
+    /// Makes room for the copies of a segment that is about to be opened.
+    pub(crate) fn room(&self, segment: &Arc<SealedSegment>, cache: &Path) -> Result<Option<Room<'_>>> {
+        if self.is_local() { Ok(None) } else { self.copies.room(cache, segment).map(Some) }
     }
 
     /// A store in memory, for tests.

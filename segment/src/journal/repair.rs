@@ -15,6 +15,7 @@ use super::writer::place_file;
 use super::{Damage, Gap};
 use crate::disk::{Disk, shown};
 use crate::error::{Result, SegmentError};
+use crate::failpoint;
 
 /// What is known of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,10 +87,11 @@ pub fn repair(disk: &Disk, folder: &Path, stream: &str, checkpoint: i64, salt: u
         if disk.exists(&file_path(folder, file.first))? {
             keep_aside(disk, folder, file.first)?;
         }
+        failpoint!("repair.kept")?;
         let header = Header { allotted: 0, stream, first: file.first, salt };
         let (bytes, allotted) = file.rewritten(header);
         place_file(disk, folder, file.first, &bytes, allotted)?;
-        Ok(())
+        failpoint!("repair.placed")
     })?;
     Ok(before)
 }
@@ -218,7 +220,7 @@ impl Salvage {
         let reach = i64::try_from(loaded.bytes.len()).map_or(i64::MAX, |bytes| self.next.saturating_add(bytes));
         let end = limit.unwrap_or(reach);
         let read = |at| frame::read_one_of(&loaded.bytes, at, loaded.header.salt, &(self.next..end));
-        (from..loaded.bytes.len()).find_map(|at| Some((at, read(at)?)))
+        (from..loaded.written_end()).find_map(|at| Some((at, read(at)?)))
     }
 
     fn put(&mut self, found: Frame) {

@@ -135,9 +135,17 @@ impl Loaded {
         }
     }
 
+    /// Where the zeros begin that were never written over, to a block: no frame begins behind. A file is mostly these, and a search
+    /// for frames looks at every byte.
+    pub(super) fn written_end(&self) -> usize {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let zeros = self.bytes.rchunks(ZEROS.len()).take_while(|block| ZEROS.starts_with(block));
+        self.bytes.len() - zeros.map(<[u8]>::len).sum::<usize>()
+    }
+
     /// The highest mark behind a bad place that names more than `number`.
     pub(super) fn durable_behind(&self, at: usize, number: i64) -> Option<i64> {
-        let marks = (at..self.bytes.len()).filter_map(|at| frame::read_mark(&self.bytes, at, self.header.salt));
+        let marks = (at..self.written_end()).filter_map(|at| frame::read_mark(&self.bytes, at, self.header.salt));
         marks.filter(|durable| *durable > number).max()
     }
 }

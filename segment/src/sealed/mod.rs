@@ -22,7 +22,8 @@ mod writer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -37,7 +38,7 @@ pub(crate) use self::opened::Opened as OpenSegment;
 use self::opened::{Opened, Paths};
 pub(crate) use self::postings::Found;
 use crate::catalog::{NewSegment, SegmentFiles, StoredFile};
-use crate::deep_storage::DeepStorage;
+use crate::deep_storage::{self, DeepStorage};
 use crate::error::{ErrorKind, Result, SegmentError};
 use crate::id::SegmentId;
 use crate::index::Filter;
@@ -73,12 +74,15 @@ impl FromStr for AttemptId {
 
 /// Rows in files; opened when they are first asked for.
 pub struct SealedSegment {
+    me: Weak<Self>,
     row: NewSegment,
     storage: Arc<DeepStorage>,
     cache: PathBuf,
     opened: ArcSwapOption<Opened>,
     /// One opens, the others wait for it: they need the same files. Holds the last failure and when it was.
     opening: Mutex<Option<(Instant, ErrorKind, String)>>,
+    /// When it was last asked for, see `deep_storage::copies`.
+    used_ms: AtomicU64,
 }
 
 impl fmt::Debug for SealedSegment {
@@ -90,13 +94,33 @@ impl fmt::Debug for SealedSegment {
 impl SealedSegment {
     /// A segment that is not opened yet. Files of a remote storage are fetched into `cache` when they are needed.
     pub fn lazy(row: NewSegment, storage: Arc<DeepStorage>, cache: &Path) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             row,
             storage,
             cache: cache.to_owned(),
             opened: ArcSwapOption::empty(),
             opening: Mutex::new(None),
+            used_ms: AtomicU64::new(0),
         })
+    }
+
+    /// When it was last asked for.
+    pub(crate) fn last_used(&self) -> u64 {
+        self.used_ms.load(Ordering::Relaxed)
+    }
+
+    /// Lets go of its files, unless somebody holds them. Whoever asks for them next opens them again.
+    pub(crate) fn close(&self) -> bool {
+        // One that is being opened needs what it has fetched.
+        let Some(_opening) = self.opening.try_lock() else { return false };
+        let Some(opened) = self.opened.swap(None) else { return true };
+        // Nobody else can come by it now: there is no way to it but through the lock above.
+        if Arc::strong_count(&opened) == 1 {
+            return true;
+        }
+        self.opened.store(Some(opened));
+        false
     }
 
     /// Its identity.
@@ -189,6 +213,9 @@ impl SealedSegment {
     }
 
     fn open(&self) -> Result<Arc<Opened>> {
+        if !self.storage.is_local() {
+            self.used_ms.store(deep_storage::now_ms(), Ordering::Relaxed);
+        }
         if let Some(opened) = self.opened.load_full().filter(|o| !o.is_damaged()) {
             return Ok(opened);
         }
@@ -205,7 +232,14 @@ impl SealedSegment {
         {
             return Err(SegmentError::Unreadable { segment: segment(), kind: *kind, reason: reason.clone() });
         }
-        let open = || self.paths().and_then(|paths| Opened::open(&self.row, &paths));
+        let open = || {
+            // Held while the files are fetched. The lock above keeps them from being evicted before they are open.
+            let _room = match self.me.upgrade() {
+                Some(me) => self.storage.room(&me, &self.cache)?,
+                None => None,
+            };
+            self.paths().and_then(|paths| Opened::open(&self.row, &paths))
+        };
         let opened = match open() {
             Err(error) if error.kind() == ErrorKind::Corrupt && self.forget() => open(),
             opened => opened,

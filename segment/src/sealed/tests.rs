@@ -428,6 +428,65 @@ fn decoders_of_damaged_bytes_fail_and_do_not_panic() {
 }
 
 #[test]
+fn copies_of_files_that_are_elsewhere_stay_within_their_bound_and_those_a_query_holds_stay() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let storage = DeepStorage::memory(runtime.handle().clone());
+    let cache = place.folder.path().join("cache");
+    let segments: Vec<Arc<SealedSegment>> = (0..4)
+        .map(|_| {
+            let source = [growing(&(0..300).collect::<Vec<_>>())];
+            let sealing = Sealing { attempt: AttemptId(rand::random()), ..sealing(&source, &[]) };
+            let sealed = sealing.write(&place.folder.path().join("staging")).expect("sealed");
+            let stored = runtime.block_on(storage.put(&sealed)).expect("stored");
+            SealedSegment::lazy(stored.new_segment().clone(), Arc::clone(&storage), &cache)
+        })
+        .collect();
+    let bytes = segments[0].stored_bytes();
+    assert!(segments.iter().all(|segment| segment.stored_bytes().abs_diff(bytes) < bytes / 10), "about alike");
+    let there =
+        |n: usize| cache.join(segments[n].row().files.parquet.path.rsplit('/').next().expect("a name")).exists();
+    let are_there = || (0..4).map(there).collect::<Vec<_>>();
+    let read = |n: usize| ask(&segments[n], &schema()).expect("whole");
+    let expected = read(0);
+    storage.limit_copies(bytes * 5 / 2);
+    // The order of uses is by milliseconds.
+    let next_ms = || {
+        let now = deep_storage::now_ms();
+        while deep_storage::now_ms() <= now {
+            std::thread::yield_now();
+        }
+    };
+    for n in [1, 0, 2] {
+        next_ms();
+        assert_eq!(read(n), expected);
+    }
+    assert_eq!(are_there(), [true, false, true, false], "the one that was not asked for the longest has gone");
+    next_ms();
+    let held = segments[0].units(None).expect("open");
+    next_ms();
+    read(2);
+    next_ms();
+    assert_eq!(read(3), expected);
+    assert_eq!(are_there(), [true, false, false, true], "one whose units are held stays, though it is older");
+    let held_too = segments[3].units(None).expect("open");
+    let third = segments[1].units(None).expect("more than may be, because all are held");
+    assert_eq!(are_there(), [true, true, false, true]);
+    assert_eq!(storage.trim_copies(&cache).expect("looked"), 0);
+    drop((held, held_too, third));
+    assert_eq!(storage.trim_copies(&cache).expect("looked"), 1);
+    assert_eq!((are_there(), storage.copies_evicted()), (vec![false, true, false, true], 3));
+    for n in 0..4 {
+        assert_eq!(read(n), expected, "what was evicted comes again");
+    }
+    // Copies that a former process left count as well.
+    drop(segments);
+    storage.limit_copies(0);
+    storage.trim_copies(&cache).expect("looked");
+    assert_eq!(std::fs::read_dir(&cache).expect("a folder").count(), 0);
+}
+
+#[test]
 fn files_that_are_elsewhere_are_fetched_once_and_again_when_the_copy_is_damaged() {
     let place = Place::new();
     let schema = schema();

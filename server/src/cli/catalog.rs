@@ -13,6 +13,7 @@ use freshet_segment::catalog::{Catalog as _, SqliteCatalog, StoredFile};
 use freshet_segment::clock::{Clock, SystemClock};
 use freshet_segment::deep_storage::DeepStorage;
 use freshet_segment::error::SegmentError;
+use freshet_segment::failpoint;
 use sha2::{Digest as _, Sha256};
 
 use super::offline;
@@ -213,12 +214,13 @@ impl Copies {
 /// A new catalog under a name aside, filled and checked, takes the old one's place.
 fn rebuild(data: &DataDir, copies: &Copies) -> Result<(), ServerError> {
     let path = data.catalog();
-    let aside = data.path().join("catalog.db.new");
+    let aside = data.new_catalog();
     remove(&aside)?;
     let checked = offline::block_on(async {
         let catalog = storage::open_catalog_at(&aside, &clock()).await?;
         let failed = |source| ServerError::Storage { what: "the catalog cannot be made from this copy", source };
         copies.fill(&catalog).await.map_err(failed)?;
+        failpoint!("rebuild.filled").map_err(failed)?;
         let tables = catalog.tables().await.map_err(unreadable)?.len();
         let commit = catalog.last_commit().await.map_err(unreadable)?;
         // Closed its log is in the file, so the file alone can be moved.
@@ -241,7 +243,11 @@ fn rebuild(data: &DataDir, copies: &Copies) -> Result<(), ServerError> {
             std::fs::rename(&from, &to).map_err(failed("cannot set aside", &from))?;
         }
     }
+    // From here until the new one is in place there is none: a start meanwhile finds this one aside, and refuses.
+    let stopped = |source| ServerError::Storage { what: "the catalog was not put in place", source };
+    failpoint!("rebuild.aside").map_err(stopped)?;
     std::fs::rename(&aside, &path).map_err(failed("cannot put in place", &aside))?;
+    failpoint!("rebuild.placed").map_err(stopped)?;
     let synced = std::fs::File::open(data.path()).and_then(|folder| folder.sync_all());
     synced.map_err(failed("cannot sync", data.path()))?;
     let old = if had_one { format!("the old one is {}", kept.display()) } else { "there was no old one".to_owned() };

@@ -6,7 +6,7 @@
 //! ```
 //! Nothing is overwritten: a write that was cut off leaves an object that [`rebuild`] passes over, and the entry is stored
 //! again under another attempt. Entries are stored before the copy that holds them, and go when the oldest copy kept holds
-//! them.
+//! them. After each copy the catalog itself forgets commits that are some days old and stored here.
 //!
 //! A catalog that knows less than what is stored here is not the one the data belongs to (an empty one, after the first was
 //! lost). Then nothing is stored, and the cleanup deletes no object for being unnamed: to this catalog all of them are.
@@ -20,6 +20,7 @@ use freshet_segment::deep_storage::DeepStorage;
 use freshet_segment::error::{ErrorKind, SegmentError};
 use freshet_segment::failpoint;
 use freshet_segment::sealed::AttemptId;
+use freshet_segment::time::Timestamp;
 
 use super::{Coordinator, Report, Result};
 
@@ -29,6 +30,8 @@ const LOG: &str = "_catalog/log";
 const EXPORT: &str = "_catalog/export";
 /// Entries stored in one step.
 const ENTRIES_STEP: usize = 256;
+/// Commits forgotten in one transaction: writers wait for it.
+const COMMITS_STEP: usize = 1_000;
 
 /// What the copier remembers between its runs.
 #[derive(Debug, Default)]
@@ -130,9 +133,11 @@ impl Coordinator {
         }
         // What is committed from here on is in the log after this number, whether it is in the copy or not.
         let bytes = self.export(stored).await?;
+        failpoint!("copy.exported")?;
         self.copying.lock().export_due = monotonic + self.parts.settings.export_every;
         let removed = self.trim(stored).await?;
-        Ok(report.with("exported", bytes).with("removed", removed))
+        let pruned = self.prune_commits().await?;
+        Ok(report.with("exported", bytes).with("removed", removed).with("pruned", pruned))
     }
 
     fn refuse_foreign<T>(&self, why: String) -> Result<T> {
@@ -165,6 +170,21 @@ impl Coordinator {
             }
             failpoint!("copy.stored")?;
             catalog.log_stored(last).await?;
+        }
+    }
+
+    /// Lets the catalog forget commits that nothing can need any more.
+    async fn prune_commits(&self) -> Result<u64> {
+        let kept_ms = i64::try_from(self.parts.settings.commits_kept.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_millis(self.parts.clock.now().as_millis().saturating_sub(kept_ms));
+        let mut pruned = 0;
+        loop {
+            let step = self.parts.catalog.prune_commits(before, COMMITS_STEP).await?;
+            failpoint!("copy.pruned")?;
+            pruned += step;
+            if step < COMMITS_STEP as u64 || self.is_stopping() {
+                return Ok(pruned);
+            }
         }
     }
 

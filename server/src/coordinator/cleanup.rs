@@ -62,7 +62,8 @@ impl Coordinator {
         let name = |path: &String| path.rsplit('/').next().map(str::to_owned);
         let in_use: HashSet<String> = in_use.iter().filter_map(name).collect();
         let copies = delete_old_files(&self.parts.local, STAGING_KEPT, &in_use)?;
-        Ok(report.with("staging", staging).with("copies", copies))
+        let evicted = self.parts.storage.trim_copies(&self.parts.local)?;
+        Ok(report.with("staging", staging).with("copies", copies).with("evicted", evicted))
     }
 
     fn prune_keys(&self, now: Timestamp) -> Result<u64> {
@@ -106,7 +107,8 @@ impl Coordinator {
             self.delete(&file.path)?;
             failpoint!("cleanup.deleted")?;
         }
-        self.block_on(self.parts.catalog.segments_deleted(row.table, std::slice::from_ref(&row.segment.id)))
+        self.block_on(self.parts.catalog.segments_deleted(row.table, std::slice::from_ref(&row.segment.id)))?;
+        failpoint!("cleanup.forgotten")
     }
 
     fn delete(&self, path: &str) -> Result<()> {

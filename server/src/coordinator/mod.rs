@@ -5,7 +5,7 @@
 //! | `compact` | small and late segments of one interval become one | while there is something to merge |
 //! | `cleanup` | files that nothing names or reads any more go, late | every ten minutes |
 //! | `scrub` | every byte of every segment is read again and compared | each segment within seven days |
-//! | `catalog-copy` | the commit log, and each night the whole catalog, stand beside the data | every five seconds |
+//! | `catalog-copy` | the commit log, and each night the whole catalog, stand beside the data; old commits are forgotten | every five seconds |
 //!
 //! Duties take turns, so they never work against each other and never take more than a part of one core: between two pieces
 //! of work the thread rests for a multiple of what the last one took. Each can be asked to run now. Dropping an interval and
@@ -82,6 +82,8 @@ pub struct Settings {
     pub export_every: Duration,
     /// How many whole copies are kept.
     pub exports_kept: usize,
+    /// How long the catalog remembers commits. Never less than what can be undone.
+    pub commits_kept: Duration,
 }
 
 impl Default for Settings {
@@ -99,6 +101,7 @@ impl Default for Settings {
             scrub_within: 7 * DAY,
             export_every: DAY,
             exports_kept: 7,
+            commits_kept: 3 * DAY,
         }
     }
 }

@@ -61,6 +61,7 @@ impl Coordinator {
         };
         let from = earliest(inside.iter().map(|shown| shown.segment.time_range()));
         let commit = self.replace(&table, replacement, from).await?;
+        failpoint!("drop.committed")?;
         let rows = inside.iter().map(|shown| shown.segment.rows() as u64).sum();
         tracing::info!(table = %view.name, %interval, segments = inside.len(), rows, commit = commit.seq, "dropped");
         Ok(Dropped { commit: Some(commit), rows })

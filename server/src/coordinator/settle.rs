@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use freshet_segment::catalog::{Commit, NewSegment, PublishId, Replacement, SegmentRow};
 use freshet_segment::error::{ErrorKind, SegmentError};
+use freshet_segment::failpoint;
 use freshet_segment::id::{SegmentId, TableId};
 use freshet_segment::sealed::SealedSegment;
 use freshet_segment::timeline::{
@@ -85,6 +86,7 @@ impl Coordinator {
             Ok(commit) => {
                 // From here on the commit is made: what fails now is caught up with before the next one.
                 self.unsettled.lock().insert(table_id);
+                failpoint!("undo.committed")?;
                 let rows = catalog.segments(table_id, Some(commit.seq)).await?;
                 let opened: Vec<NewSegment> =
                     rows.into_iter().map(|row| row.segment).filter(|s| commit.opened.contains(&s.id)).collect();

@@ -117,6 +117,7 @@ impl Place {
             ranges: vec![range(from, from + 1)],
             segments: vec![stored.new_segment().clone()],
             dedup,
+            accounting: Default::default(),
         };
         let commit = self.runtime.block_on(self.catalog.publish(publication)).unwrap();
         let local = self.folder.path().join("local");

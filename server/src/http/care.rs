@@ -34,10 +34,13 @@ const ATTEMPTS_MAX: u32 = 5;
 const UNDO_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Parameters as they came. A mistyped `interval` must not drop the table.
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
-fn understood<T>(asked: Asked<T>) -> Result<T, Problem> {
-    asked.map(|Query(asked)| asked).map_err(|refused| Problem::invalid(refused.body_text()))
+pub(super) fn understood<T>(asked: Asked<T>) -> Result<T, Problem> {
+    asked.map(|Query(asked)| asked).map_err(|refused| {
+        Problem::invalid(refused.body_text())
+            .hint("leave it out, or correct it: a parameter that is not known changes nothing by itself")
+    })
 }
 
 /// `GET /api/v1/duties`.
@@ -96,7 +99,10 @@ pub async fn drop(
     which: Asked<Which>,
 ) -> Result<Json<Value>, Problem> {
     let Some(interval) = understood(which)?.interval else { return tables::drop(node, &table).await };
-    let interval: Interval = interval.parse().map_err(|error| Problem::from_segment(error).at("interval"))?;
+    let interval: Interval = interval.parse().map_err(|error| {
+        let form = "write start/end in UTC, the end excluded, such as 2026-01-01/2026-02-01 or with times as in 2026-01-01T06:00Z";
+        Problem::from_segment(error).at("interval").hint(form)
+    })?;
     find_ready(&node, &table)?;
     let task = {
         let (node, table) = (Arc::clone(&node), table.clone());
@@ -142,7 +148,10 @@ pub async fn undo(
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, body::SPEC_BYTES_MAX).await?;
     let asked: Undo = body::json(&bytes)?;
-    let id: PublishId = asked.publish.parse().map_err(|error: SegmentError| Problem::from(error).at("/publish"))?;
+    let id: PublishId = asked.publish.parse().map_err(|error: SegmentError| {
+        let source = "take `publish` from the answer to the drop; only what was done within a day can be taken back";
+        Problem::from(error).at("/publish").hint(source)
+    })?;
     find_ready(&node, &table)?;
     let task = {
         let (node, table) = (Arc::clone(&node), table.clone());

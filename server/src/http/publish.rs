@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use freshet_segment::catalog::CommitCause;
 use freshet_segment::id::{SegmentId, TableId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body;
+use super::care;
 use super::reply::Problem;
 use super::tables;
 use crate::node::Node;
@@ -35,9 +36,10 @@ pub struct Asked {
 pub async fn publish(
     State(node): State<Arc<Node>>,
     Path(table): Path<String>,
-    Query(asked): Query<Asked>,
+    asked: care::Asked<Asked>,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
+    let asked = care::understood(asked)?;
     // There is nothing to say in it; unread it would end the connection.
     let (parts, content) = request.into_parts();
     body::read(&parts.headers, content, body::SPEC_BYTES_MAX).await?;

@@ -129,7 +129,7 @@ fn tables(node: &Node, out: &mut String) {
     let segments = &mut views.iter().map(|view| view.segments().count() as u64);
     family("freshet_table_segments", "gauge", "Segments a query sees.", segments);
     for (name, help, of) in [
-        ("freshet_rows_read_total", "Rows read; the sum of the five below.", 0),
+        ("freshet_rows_read_total", "Rows read since the table was made; the sum of the five below.", 0),
         ("freshet_rows_stored_total", "Rows stored.", 1),
         ("freshet_rows_filtered_total", "Rows left out by the spec.", 2),
         ("freshet_rows_rejected_total", "Rows that could not be read; kept as dead letters.", 3),

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::body;
 use super::reply::Problem;
+use super::tables::counts_json;
 use crate::druid::{shown, spec};
 use crate::node::{Node, Stranded};
 
@@ -199,6 +200,7 @@ fn describe(view: &SupervisorView, status: &SupervisorStatus, now: Timestamp) ->
                 "type": "ACTIVE",
                 "currentOffsets": task.current_offsets,
                 "lag": task.lag,
+                "counts": counts_json(&task.counts),
             })
         })
         .collect();
@@ -215,7 +217,6 @@ fn describe(view: &SupervisorView, status: &SupervisorStatus, now: Timestamp) ->
             })
         })
         .collect();
-    let counts = &status.counts;
     json!({
         "id": status.id,
         "generationTime": now.to_iso(),
@@ -240,16 +241,8 @@ fn describe(view: &SupervisorView, status: &SupervisorStatus, now: Timestamp) ->
             "cause": status.cause,
             "nextRetry": status.next_retry.map(Timestamp::to_iso),
             "taskCount": kafka.task_count,
-            "counts": {
-                "read": counts.read,
-                "stored": counts.stored,
-                "filtered": counts.filtered,
-                "rejected": counts.rejected,
-                "late": counts.late,
-                "duplicate": counts.duplicate,
-                "processedWithError": counts.processed_with_error,
-                "bytes": counts.bytes,
-            },
+            "counts": counts_json(&status.counts),
+            "warnings": status.warnings,
             "withoutEffect": view.spec.without_effect,
         },
     })
@@ -327,6 +320,7 @@ mod tests {
                 current_offsets: offsets(5),
                 lag: offsets(3),
                 paused: false,
+                counts: Counts { read: 5, stored: 4, rejected: 1, ..Counts::default() },
             }],
             current_offsets: offsets(5),
             latest_offsets: offsets(8),
@@ -335,6 +329,7 @@ mod tests {
             offsets_last_updated: Some(at),
             recent_errors: vec![RecentError { time: at, message: "away".to_owned(), stream: true }],
             counts: Counts::default(),
+            warnings: vec!["no id".to_owned()],
         };
         let shown = describe(&view(), &status, Timestamp::from_millis(160_000));
         let payload = &shown["payload"];
@@ -342,6 +337,8 @@ mod tests {
         assert_eq!((&payload["aggregateLag"], &payload["partitions"]), (&json!(10), &json!(2)));
         assert_eq!(payload["activeTasks"][0]["remainingSeconds"], json!(3540));
         assert_eq!(payload["activeTasks"][0]["startTime"], "1970-01-01T00:01:40.000Z");
+        assert_eq!(payload["activeTasks"][0]["counts"]["rejected"], json!(1));
+        assert_eq!(payload["warnings"], json!(["no id"]));
         assert_eq!(payload["recentErrors"][0]["streamException"], json!(true));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use freshet_ingest::counts::Counts;
 use freshet_segment::schema::{Column, ColumnRole, ColumnType};
 use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::{SegmentEntry, TableView};
@@ -140,16 +141,15 @@ pub async fn dead_letters(
     if limit > LETTERS_MAX {
         return Err(Problem::invalid(format!("limit is {limit}, and at most {LETTERS_MAX} are given")).at("limit"));
     }
-    let letters = node.ingest.dead_letters(&table, limit);
+    let letters = node.ingest.dead_letters(&table, limit).await?;
     if letters.total == 0 {
         find(&node, &table)?;
     }
-    let streams = supervisors_of(&node.ingest, &table);
     let list: Vec<Value> = letters
         .letters
         .iter()
         .map(|letter| {
-            let (source, position) = system::place(letter, streams.first());
+            let (source, position) = system::place(letter);
             json!({
                 "at": letter.time.to_iso(),
                 "source": source,
@@ -189,7 +189,8 @@ fn describe(node: &Node, view: &TableView) -> Value {
     let mut sources: Vec<String> =
         supervisors_of(&node.ingest, name).into_iter().map(|(id, _)| format!("kafka:{id}")).collect();
     let mark = node.marks.look(name, counts.stored, monotonic);
-    if mark.pushed {
+    let push = node.ingest.push_status(name);
+    if mark.pushed || push.is_some() {
         sources.push("push".to_owned());
     }
     let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
@@ -215,7 +216,29 @@ fn describe(node: &Node, view: &TableView) -> Value {
         },
         "sources": sources,
         "rejected": counts.rejected,
+        "counts": counts_json(&counts),
+        "push": push.map(|push| json!({
+            "counts": counts_json(&push.counts),
+            "unpublished": counts_json(&push.unpublished),
+            "timeColumn": push.time_column,
+            "cause": push.cause,
+        })),
         "seq": view.seq,
+    })
+}
+
+/// What became of rows: `read` is the sum of the five after it.
+#[must_use]
+pub fn counts_json(counts: &Counts) -> Value {
+    json!({
+        "read": counts.read,
+        "stored": counts.stored,
+        "filtered": counts.filtered,
+        "rejected": counts.rejected,
+        "late": counts.late,
+        "duplicate": counts.duplicate,
+        "processedWithError": counts.processed_with_error,
+        "bytes": counts.bytes,
     })
 }
 

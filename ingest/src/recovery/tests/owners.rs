@@ -70,6 +70,8 @@ async fn of_two_owners_the_one_with_the_stale_epoch_is_refused() {
         reader.recover().await.expect("recovered");
         eventually("the published rows", || rows(&reader, "t") == sent as u64).await;
         assert_each_once(&reader, "t", sent);
+        let counts = reader.table_counts("t");
+        assert_eq!((counts.read, counts.stored), (sent as u64, sent as u64), "seed {seed}");
         assert_eq!(catalog.check().await.expect("checked"), Vec::<String>::new(), "seed {seed}");
         end(reader).await;
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use freshet_segment::catalog::{Catalog as _, Counts};
 use freshet_segment::disk::{Disk, SimulatedDisk};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -17,7 +18,7 @@ use super::{end, next_life, ready, rows};
 use crate::ingest::tests::{column, options, request};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::sealing::SealOptions;
-use crate::source::push::PushRequest;
+use crate::source::push::{OnError, PushRequest};
 use crate::supervisor::tests::{FakeStream, FlakyCatalog, assert_each_once, eventually, fake, fake_spec};
 
 fn from_env(name: &str, otherwise: u64) -> u64 {
@@ -34,6 +35,11 @@ struct Clients {
     acknowledged: BTreeSet<String>,
 }
 
+/// Rows of a push that are none.
+fn bad_rows(numbers: &[u64]) -> u64 {
+    numbers[0] % 3
+}
+
 impl Clients {
     fn begin(&mut self, rows: u64) -> String {
         let key = format!("push {}", self.next);
@@ -44,10 +50,13 @@ impl Clients {
     }
 
     async fn send(&mut self, ingest: &Ingest, key: &str) -> bool {
-        let body: String =
-            self.pushes[key].iter().map(|n| format!("{{\"ts\":{},\"n\":{n}}}\n", n * 40_000_000)).collect();
-        let sent = ingest.push(PushRequest { key: Some(key.to_owned()), ..request("p", body) }).await;
-        let taken = sent.is_ok_and(|reply| reply.accepted == self.pushes[key].len() as u64);
+        let numbers = &self.pushes[key];
+        let bad = bad_rows(numbers);
+        let mut body: String = numbers.iter().map(|n| format!("{{\"ts\":{},\"n\":{n}}}\n", n * 40_000_000)).collect();
+        (0..bad).for_each(|_| body.push_str("no row\n"));
+        let request = PushRequest { key: Some(key.to_owned()), on_error: OnError::Skip, ..request("p", body) };
+        let sent = ingest.push(request).await;
+        let taken = sent.is_ok_and(|reply| (reply.accepted, reply.rejected_count) == (numbers.len() as u64, bad));
         if taken {
             self.waiting.remove(key);
             self.acknowledged.insert(key.to_owned());
@@ -56,7 +65,7 @@ impl Clients {
     }
 
     /// Each acknowledged number once, no number twice, none that was never sent.
-    fn check(&self, ingest: &Ingest, seed: u64) {
+    async fn check(&self, ingest: &Ingest, seed: u64) {
         let Some(view) = ingest.timeline().reading().table("p") else {
             assert!(self.acknowledged.is_empty(), "seed {seed}: acknowledged rows without a table");
             return;
@@ -74,7 +83,22 @@ impl Clients {
             }
         }
         assert!(distinct.iter().all(|n| *n < self.next), "seed {seed}: a row that nobody sent");
+        let stored = self.pushes.values().filter(|numbers| distinct.contains(&numbers[0]));
+        let rejected = stored.map(|numbers| bad_rows(numbers)).sum();
+        check_counts(ingest, "p", seed, (found.len() as u64, rejected)).await;
     }
+}
+
+/// Rows that were stored and rejected, exactly; and each rejected one among the letters, once.
+async fn check_counts(ingest: &Ingest, table: &str, seed: u64, (stored, rejected): (u64, u64)) {
+    let expected = Counts { read: stored + rejected, stored, rejected, ..Counts::default() };
+    let seen = Counts { bytes: 0, ..ingest.table_counts(table) };
+    assert_eq!(seen, expected, "seed {seed}: {table}");
+    let letters = ingest.dead_letters(table, usize::MAX).await.expect("read");
+    let places: BTreeSet<_> =
+        letters.letters.iter().map(|l| (l.stream.clone(), l.partition, l.offset, l.row)).collect();
+    let seen = (letters.total, letters.kept, letters.letters.len() as u64, places.len() as u64);
+    assert_eq!(seen, (rejected, rejected, rejected, rejected), "seed {seed}: letters of {table}");
 }
 
 struct World {
@@ -84,6 +108,8 @@ struct World {
     catalog: Arc<FlakyCatalog>,
     stream: Arc<FakeStream>,
     sent: usize,
+    /// Places of records that are no rows.
+    bad: BTreeSet<(i32, i64)>,
     clients: Clients,
     options: IngestOptions,
 }
@@ -98,7 +124,7 @@ impl World {
         options.seal = SealOptions { rows_max: 60, ..SealOptions::default() };
         let stream = FakeStream::with(2);
         let rng = StdRng::seed_from_u64(seed);
-        Self { seed, rng, disk, catalog, stream, sent: 0, clients: Clients::default(), options }
+        Self { seed, rng, disk, catalog, stream, sent: 0, bad: BTreeSet::new(), clients: Clients::default(), options }
     }
 
     fn staging(&self) -> &Path {
@@ -125,6 +151,9 @@ impl World {
                 let more = self.rng.random_range(1..40);
                 self.stream.numbers(2, self.sent..self.sent + more);
                 self.sent += more;
+                for _ in 0..self.rng.random_range(0..3) {
+                    self.bad.insert(self.stream.send_bad(self.rng.random_range(0..2)));
+                }
             }
             3..=6 => {
                 let rows = self.rng.random_range(1..20);
@@ -154,6 +183,16 @@ impl World {
         }
     }
 
+    async fn check_stream(&self, ingest: &Ingest) {
+        let (sent, bad) = (self.sent as u64, self.bad.len() as u64);
+        let all = format!("seed {}: {sent} rows and {bad} others", self.seed);
+        eventually(&all, || ingest.table_counts("t").read >= sent + bad).await;
+        check_counts(ingest, "t", self.seed, (sent, bad)).await;
+        let letters = ingest.dead_letters("t", usize::MAX).await.expect("read");
+        let places: BTreeSet<_> = letters.letters.iter().map(|l| (l.partition, l.offset)).collect();
+        assert_eq!(places, self.bad, "seed {}", self.seed);
+    }
+
     async fn live(&mut self) {
         let ingest = fake(&self.stream, next_life(&self.options));
         ingest.recover().await.expect("recovered");
@@ -178,10 +217,11 @@ impl World {
         if sent > 0 {
             assert_each_once(&ingest, "t", sent);
         }
+        self.check_stream(&ingest).await;
         if ingest.timeline().reading().table("p").is_some() {
             ready(&ingest, "p").await;
         }
-        self.clients.check(&ingest, self.seed);
+        self.clients.check(&ingest, self.seed).await;
         if self.rng.random_range(0..3) == 0 {
             ingest.shutdown(Duration::from_secs(20)).await;
         } else {
@@ -218,10 +258,21 @@ async fn lives_with_faults_lose_nothing_and_double_nothing() {
         if ingest.timeline().reading().table("p").is_some() {
             ready(&ingest, "p").await;
         }
-        world.clients.check(&ingest, seed);
+        world.check_stream(&ingest).await;
+        world.clients.check(&ingest, seed).await;
         let sealed = super::sealed_rows(&ingest, "t");
         assert!(sent < 200 || sealed > 0, "seed {seed}: nothing of {sent} records was ever sealed");
         assert_eq!(rows(&ingest, "p"), world.clients.next, "seed {seed}: every row that was sent, once");
+        // Once all is published the catalog alone says the same.
+        for table in ["p", "t"].into_iter().filter(|table| ingest.table_counts(table).read > 0) {
+            ingest.publish(table, Duration::from_secs(60)).await.expect("published");
+            let id = world.catalog.table(table).await.expect("read").expect("there").id;
+            let mut official = Counts::default();
+            world.catalog.accounts(id).await.expect("read").into_iter().for_each(|row| official += row.counts);
+            assert_eq!(official, ingest.table_counts(table), "seed {seed}: {table}");
+        }
+        world.check_stream(&ingest).await;
+        world.clients.check(&ingest, seed).await;
         end(ingest).await;
     }
 }

@@ -20,9 +20,9 @@ use freshet_segment::journal::{
 use freshet_segment::time::{Granularity, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Body, PushHeader};
-use crate::appender::{Accompanying, Appender};
-use crate::counts::Counts;
+use super::{Body, PushHeader, account_of};
+use crate::appender::Appender;
+use crate::counts::Account;
 use crate::decode::Rows;
 use crate::error::{ErrorKind, IngestError, Result};
 use crate::memory::Reservation;
@@ -58,7 +58,8 @@ pub(crate) enum Job {
 pub(crate) struct StoreJob {
     pub(crate) rows: Rows,
     pub(crate) received: Timestamp,
-    pub(crate) accompanying: Accompanying,
+    /// What becomes of its rows, without its number in the journal.
+    pub(crate) account: Account,
     pub(crate) room: Reservation,
     /// What the journal keeps.
     pub(crate) record: Bytes,
@@ -79,9 +80,12 @@ pub(crate) struct PushTask {
     pub(crate) window: IdempotencyWindow,
 }
 
+/// How the names of streams of pushes begin.
+pub(crate) const PUSH_STREAMS: &str = "push/";
+
 /// The stream name of pushes at a node.
 pub(crate) fn stream(node: &Node) -> Arc<str> {
-    Arc::from(format!("push/{}", node.storage.node_id))
+    Arc::from(format!("{PUSH_STREAMS}{}", node.storage.node_id))
 }
 
 /// Who writes the journal of a table at a node.
@@ -309,16 +313,13 @@ impl Keeper {
             let reason = format!("record {} holds {} rows, {stored} are read", record.number, header.accepted);
             return Err(SegmentError::corrupt(format!("the journal of table `{}`", self.table.name), reason).into());
         }
-        let counts = Counts {
-            read: stored + rows.refused(),
-            rejected: rows.refused(),
-            bytes: body.len() as u64,
-            ..Counts::default()
-        };
         let received = header.received();
-        self.apply(&rows, received, &Accompanying { counts, ..Accompanying::default() })?;
-        self.moved_to(record.number + 1);
-        self.table.time_field.lock().get_or_insert(header.time);
+        if stored > 0 {
+            let chosen = self.table.choose_time_field(&self.node, &header.time);
+            self.node.runtime.block_on(chosen)?;
+        }
+        self.apply(&rows, received)?;
+        self.stored(record.number, account_of(&self.stream, &body, &records, &rows, received));
         if let Some(RecordKey { key, body_sha256 }) = &record.key {
             let (key, body_sha256, answer) = (Arc::clone(key), *body_sha256, record.answer.clone());
             self.survivors.insert(Arc::clone(&key), body_sha256);
@@ -332,16 +333,19 @@ impl Keeper {
         self.writer.keyed(DedupKey { key: Arc::clone(key), body_sha256, answer: answer.to_owned(), at });
     }
 
-    fn moved_to(&mut self, next: i64) {
-        self.writer.stored(PARTITION, self.at, next);
-        self.at = next;
+    /// The rows of a record are in the writer. Nothing here can fail: rows, counts and position move together.
+    fn stored(&mut self, number: i64, mut account: Account) {
+        account.letters.iter_mut().for_each(|letter| letter.offset = number);
+        self.writer.account(account);
+        self.writer.stored(PARTITION, self.at, number + 1);
+        self.at = number + 1;
     }
 
     /// Stores rows that are in the journal, however long it takes: their sender may have been told already.
-    fn apply(&mut self, rows: &Rows, received: Timestamp, accompanying: &Accompanying) -> Result<()> {
+    fn apply(&mut self, rows: &Rows, received: Timestamp) -> Result<()> {
         let mut wait = RETRY_MIN;
         loop {
-            match self.writer.appender.append(rows, |_| received, accompanying.clone(), None) {
+            match self.writer.appender.append(rows, |_| received) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.retry_after().is_none() => return Err(error),
                 Err(error) => {
@@ -423,10 +427,8 @@ impl Keeper {
     }
 
     fn finish(&mut self, job: StoreJob, number: i64) {
-        let StoreJob { rows, received, accompanying, room, answer, key, reply, .. } = job;
-        let stored = failpoint!("push.journaled")
-            .map_err(IngestError::from)
-            .and_then(|()| self.apply(&rows, received, &accompanying));
+        let StoreJob { rows, received, account, room, answer, key, reply, .. } = job;
+        let stored = failpoint!("push.journaled").map_err(IngestError::from).and_then(|()| self.apply(&rows, received));
         // From here on the rows are counted as the table's.
         drop(room);
         if let Err(error) = stored {
@@ -435,7 +437,7 @@ impl Keeper {
             let _ = reply.send(Err(error));
             return;
         }
-        self.moved_to(number + 1);
+        self.stored(number, account);
         if let Some((key, hash, claim)) = key {
             self.keyed(&key, hash, &answer, received);
             claim.done(answer);

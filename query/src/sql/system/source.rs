@@ -16,7 +16,10 @@ pub trait SystemSource: Send + Sync + Debug {
     async fn data_gaps(&self) -> Result<Vec<DataGapRow>, SegmentError>;
 
     /// Rejected rows that are kept, of all tables.
-    fn dead_letters(&self) -> Vec<DeadLetterRow>;
+    ///
+    /// # Errors
+    /// Of whoever keeps them.
+    async fn dead_letters(&self) -> Result<Vec<DeadLetterRow>, SegmentError>;
 
     /// The processes that hold segments.
     fn servers(&self) -> Vec<ServerRow>;

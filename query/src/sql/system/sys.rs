@@ -42,7 +42,9 @@ pub(super) async fn rows(table: &str, reading: &Reading, source: Option<&dyn Sys
         ("data_gaps", Some(source)) => {
             source.data_gaps().await.map_err(QueryError::Segment)?.into_iter().map(data_gap).collect()
         }
-        ("dead_letters", Some(source)) => source.dead_letters().into_iter().map(dead_letter).collect(),
+        ("dead_letters", Some(source)) => {
+            source.dead_letters().await.map_err(QueryError::Segment)?.into_iter().map(dead_letter).collect()
+        }
         ("server_segments", Some(source)) => server_segments(reading, &source.servers()),
         ("servers", Some(source)) => source.servers().into_iter().map(server).collect(),
         ("supervisors", Some(source)) => source.supervisors().into_iter().map(supervisor).collect(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::super::books::{Books, Guard, Scan};
 use super::super::entries::{
-    CheckpointEntry, ClosedEntry, CommitEntry, Counter, DedupEntry, DedupOrderEntry, Entry, FileEntry, GapEntry,
-    GuardRow, LeaseEntry, OutboxEntry, PublicationEntry, RELATIONS, RangeEntry, SegmentEntry, SupervisorEntry,
-    TableEntry,
+    AccountEntry, CheckpointEntry, ClosedEntry, CommitEntry, Counter, DedupEntry, DedupOrderEntry, Entry, FileEntry,
+    GapEntry, GuardRow, LeaseEntry, LetterEntry, LetterSumEntry, OutboxEntry, PublicationEntry, PushTimeEntry,
+    RELATIONS, RangeEntry, SegmentEntry, SupervisorEntry, TableEntry,
 };
 use super::tables::table_row;
 use super::{COMMIT, GUARD, Ledger, scope_of, typed};
@@ -27,6 +27,7 @@ impl<B: Books> Ledger<B> {
             self.check_ranges(&mut findings).await?;
             self.check_segments(&mut findings).await?;
             self.check_keys(&mut findings).await?;
+            self.check_accounts(&mut findings).await?;
         }
         Ok(findings)
     }
@@ -51,6 +52,10 @@ impl<B: Books> Ledger<B> {
         self.check_sorts::<DedupEntry>(findings).await?;
         self.check_sorts::<DedupOrderEntry>(findings).await?;
         self.check_sorts::<GapEntry>(findings).await?;
+        self.check_sorts::<AccountEntry>(findings).await?;
+        self.check_sorts::<LetterSumEntry>(findings).await?;
+        self.check_sorts::<LetterEntry>(findings).await?;
+        self.check_sorts::<PushTimeEntry>(findings).await?;
         self.check_sorts::<OutboxEntry>(findings).await?;
         let schema = |table: TableEntry| table_row(table).err();
         let tables = self.check_sorts::<TableEntry>(findings).await?;
@@ -101,10 +106,10 @@ impl<B: Books> Ledger<B> {
     }
 
     async fn check_commits(&mut self, findings: &mut Vec<String>) -> Result<()> {
-        let last = self.counter(COMMIT).await?;
+        let (last, pruned) = (self.counter(COMMIT).await?, self.pruned().await?);
         let commits: Vec<CommitEntry> = self.all().await?;
-        if !commits.iter().map(|commit| commit.seq).eq(1..=last) {
-            findings.push(format!("commits: they are not 1 to {last}, each once"));
+        if !commits.iter().map(|commit| commit.seq).eq(pruned + 1..=last) {
+            findings.push(format!("commits: they are not {} to {last}, each once", pruned + 1));
         }
         let made: BTreeSet<_> = commits.iter().map(|commit| (commit.publish, commit.seq)).collect();
         let known: BTreeSet<_> =
@@ -164,6 +169,9 @@ impl<B: Books> Ledger<B> {
             }
         }
         let dropped = self.dropped_tables().await?;
+        // What a forgotten commit did is no longer known.
+        let pruned = self.pruned().await?;
+        let known = |seq: &u64| *seq > pruned;
         let mut files: BTreeSet<_> =
             self.all::<FileEntry>().await?.into_iter().map(|file| (file.path, file.table, file.number)).collect();
         let mut closings: BTreeSet<_> =
@@ -172,10 +180,10 @@ impl<B: Books> Ledger<B> {
         for entry in self.all::<SegmentEntry>().await? {
             let mut wrong = |what: &str| findings.push(format!("segment {}: {what}", entry.id));
             let key = (entry.table, entry.id.clone());
-            if opened.remove(&key) != Some(entry.visible_from) {
+            if opened.remove(&key) != Some(entry.visible_from).filter(known) {
                 wrong("no commit, or another one, opened it");
             }
-            if closed.remove(&key) != entry.visible_until {
+            if closed.remove(&key) != entry.visible_until.filter(known) {
                 wrong("no commit, or another one, closed it");
             }
             if entry.visible_until.is_some_and(|until| until <= entry.visible_from) || entry.id.number != entry.number {

@@ -1,13 +1,12 @@
 //! Commits: what opens and closes segments.
 //!
-//! The order inside `publish` is that of the reliability rules: lease, checkpoint, ranges, segments, keys, log. A request
+//! The order inside `publish` is that of the reliability rules: lease, checkpoint, ranges, segments, keys, counts, log. A request
 //! is known by its id and a hash of what it asks for, without the lease: who lost a lease after a commit whose outcome
 //! was unknown may still learn that it was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -25,7 +24,7 @@ use crate::id::{SegmentId, TableId};
 use crate::time::Interval;
 
 /// How long a commit can be undone.
-const UNDO_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const UNDO_WITHIN_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// A request as the log knows it: its id, and a hash of what it asks for.
 pub(super) struct Request {
@@ -39,7 +38,7 @@ impl<B: Books> Ledger<B> {
         if let Some(commit) = self.earlier(&request).await? {
             return Ok(commit);
         }
-        let Publication { id, table, lease, ranges, segments, dedup } = publication;
+        let Publication { id, table, lease, ranges, segments, dedup, accounting } = publication;
         let entry = self.live_table(table).await?;
         self.fence(&lease).await?;
         if ranges.is_empty() && segments.is_empty() {
@@ -62,6 +61,7 @@ impl<B: Books> Ledger<B> {
             self.open_new(&entry, segment, id, seq).await?;
         }
         self.put_keys(table, dedup).await?;
+        self.account(table, accounting).await?;
         self.touch_lease(&lease).await?;
         let opened: Vec<SegmentId> = segments.into_iter().map(|segment| segment.id).collect();
         self.commit(Some(request), table, CommitCause::Publish, &opened, Vec::new()).await
@@ -150,7 +150,7 @@ impl<B: Books> Ledger<B> {
         let undone = undone.ok_or_else(unknown)?;
         let table = self.live_table(undone.table).await?;
         let age_ms = self.clock.now().as_millis().saturating_sub(undone.at.as_millis());
-        if u128::try_from(age_ms).is_ok_and(|age_ms| age_ms > UNDO_WITHIN.as_millis()) {
+        if age_ms > UNDO_WITHIN_MS {
             let reason = format!("commit {} was made at {}, more than a day ago", undone.seq, undone.at);
             return Err(SegmentError::invalid("undo", reason));
         }
@@ -276,6 +276,11 @@ impl<B: Books> Ledger<B> {
     }
 
     pub(super) async fn commits_since(&mut self, seq: u64, limit: usize) -> Result<Vec<Commit>> {
+        let pruned = self.pruned().await?;
+        if seq < pruned {
+            let name = format!("{}: commits up to {pruned} were forgotten", seq.saturating_add(1));
+            return Err(SegmentError::NotFound { what: "commit", name });
+        }
         let first = seq.saturating_add(1);
         let scan = Scan { from: Some(first.to_value()), limit: Some(limit), ..Scan::default() };
         let commits: Vec<CommitEntry> = self.scan(scan).await?;
@@ -365,6 +370,11 @@ impl Publication {
         for key in &self.dedup {
             let _ = write!(text, "\nkey {:?} {} {:?} {}", key.key, hex(&key.body_sha256), key.answer, key.at);
         }
+        for row in &self.accounting.counts {
+            let _ = write!(text, "\naccount {:?} {} {:?}", row.stream, row.partition, row.counts);
+        }
+        let letters = (self.accounting.letters.len(), self.accounting.letters_unlisted);
+        let _ = write!(text, "\nletters {} {}", letters.0, letters.1);
         Request { id: self.id, content: Sha256::digest(text).into() }
     }
 }

@@ -3,7 +3,7 @@
 //! Everything is lines of JSON, so that a damaged line is one line and a person can read it:
 //!
 //! ```text
-//!   {"freshet_catalog":1}                              an export begins
+//!   {"freshet_catalog":2}                              an export begins
 //!   {"row":["segments",1,17,"wiki_…",…],"sum":…}        one row, with the hash it has in the catalog
 //!   {"end":…}                                          and ends with the count of its rows
 //!   {"log":42,"rows":[["commits",42,…],…],"sum":…}      what one commit wrote, as it was then
@@ -11,7 +11,9 @@
 //!
 //! A log entry is made inside the transaction of its commit and waits in the outbox until somebody says it is stored; a
 //! crash between the two loses none. It holds the rows the commit wrote and its table's row, so it can be put on top of
-//! any older state. Rows of the outbox and guards are not copied: they are made again.
+//! any older state. Rows of the outbox and guards are not copied: they are made again. Dead letters
+//! are not either, only how many there were: a copy is what is needed to answer queries again, and the letters of a broken
+//! producer would be the most of it.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +21,8 @@ use serde_json::{Value as Json, json};
 
 use super::super::books::{Books, Record, Relation, Scan, Value, first_8};
 use super::super::entries::{
-    Cell, Counter, Entry, GuardRow, LeaseEntry, OutboxEntry, RELATIONS, SegmentEntry, TableEntry,
+    Cell, Counter, Entry, GuardRow, LeaseEntry, LetterEntry, OutboxEntry, PushTimeEntry, RELATIONS, SegmentEntry,
+    TableEntry,
 };
 use super::super::rows::LogEntry;
 use super::{COMMIT, GUARD, Ledger, TABLE, table_key, typed};
@@ -28,15 +31,17 @@ use crate::id::TableId;
 use sha2::{Digest, Sha256};
 
 /// Version of the lines.
-const COPY_VERSION: u64 = 1;
+const COPY_VERSION: u64 = 2;
 /// How far a rebuilt catalog's epochs are ahead of those of its copy.
 const EPOCHS_SKIPPED: u64 = 1 << 20;
 /// Findings of a check that an error names.
 const FINDINGS_NAMED: usize = 5;
 
 /// Whether a relation's rows are part of copies.
-fn is_copied(relation: &Relation) -> bool {
-    relation.name != GuardRow::RELATION.name && relation.name != OutboxEntry::RELATION.name
+pub(super) fn is_copied(relation: &Relation) -> bool {
+    [GuardRow::RELATION, OutboxEntry::RELATION, LetterEntry::RELATION]
+        .iter()
+        .all(|left_out| left_out.name != relation.name)
 }
 
 fn row_json(relation: &Relation, record: &Record) -> Json {
@@ -160,6 +165,10 @@ impl<B: Books> Ledger<B> {
         if let Some(record) = self.books.get(TableEntry::RELATION, &[table_key(table)]).await? {
             self.written.push((TableEntry::RELATION, record));
         }
+        // Set outside of any commit, so each takes it along.
+        if let Some(record) = self.books.get(PushTimeEntry::RELATION, &[table_key(table)]).await? {
+            self.written.push((PushTimeEntry::RELATION, record));
+        }
         for (relation, record) in self.written.drain(..) {
             if is_copied(relation) && relation.name != Counter::RELATION.name {
                 rows.insert((relation.name, record.key(relation).to_vec()), (relation, record));
@@ -255,6 +264,7 @@ impl<B: Books> Ledger<B> {
                 self.put(&TableEntry { next_number: largest.saturating_add(1), ..table }).await?;
             }
         }
+        self.settle_letters().await?;
         for lease in self.book::<LeaseEntry>(None).await? {
             let epoch = lease.epoch.saturating_add(EPOCHS_SKIPPED);
             self.put(&LeaseEntry { epoch, owner: None, expires: 0, ..lease }).await?;

@@ -8,6 +8,7 @@
 //!
 //! Every commit also leaves a line in the outbox: the rows it wrote, as they were then. See `copies`.
 
+mod accounts;
 mod audit;
 mod commits;
 mod copies;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Catalog;
+use super::accounting::{AccountRow, DeadLetters};
 use super::books::{Access, Books, Guard, Record, Relation, Scan, Store, Value, name_of};
 use super::entries::{Cell, Counter, Entry, GuardRow};
 use super::rows::{
@@ -44,6 +46,8 @@ const COMMIT: &str = "commit";
 const TABLE: &str = "table";
 /// Sum over the guards' rows.
 const GUARD: &str = "guard";
+/// Counter of the last commit that was forgotten; not there before the first.
+const PRUNED: &str = "pruned";
 
 /// One transaction, and what it has changed so far.
 #[derive(Debug)]
@@ -214,7 +218,9 @@ impl<B: Books> Ledger<B> {
     /// Stores many entries of an unguarded relation at once.
     async fn put_all<E: Entry>(&mut self, entries: impl Iterator<Item = E>) -> Result<()> {
         let records: Vec<_> = entries.map(|entry| Record::new(E::RELATION, entry.values())).collect();
-        self.written.extend(records.iter().map(|record| (E::RELATION, record.clone())));
+        if copies::is_copied(E::RELATION) {
+            self.written.extend(records.iter().map(|record| (E::RELATION, record.clone())));
+        }
         self.books.put(E::RELATION, records).await
     }
 
@@ -236,6 +242,12 @@ impl<B: Books> Ledger<B> {
         found
             .map(|counter| counter.value)
             .ok_or_else(|| SegmentError::corrupt(format!("the catalog's counter `{name}`"), "it is gone"))
+    }
+
+    /// The last commit that was forgotten.
+    async fn pruned(&mut self) -> Result<u64> {
+        let found: Option<Counter> = self.get(&[Value::Text(PRUNED.to_owned())]).await?;
+        Ok(found.map_or(0, |counter| counter.value))
     }
 
     async fn set_counter(&mut self, name: &str, value: u64) -> Result<()> {
@@ -358,6 +370,21 @@ impl<S: Store> Catalog for S {
     }
     async fn data_gaps(&self, table: Option<TableId>) -> Result<Vec<DataGap>> {
         read!(self, data_gaps(table))
+    }
+    async fn accounts(&self, table: TableId) -> Result<Vec<AccountRow>> {
+        read!(self, accounts(table))
+    }
+    async fn dead_letters(&self, table: TableId, limit: usize) -> Result<DeadLetters> {
+        read!(self, dead_letters(table, limit))
+    }
+    async fn push_time(&self, table: TableId) -> Result<Option<String>> {
+        read!(self, push_time(table))
+    }
+    async fn set_push_time(&self, table: TableId, field: &str) -> Result<String> {
+        write!(self, set_push_time(table, field))
+    }
+    async fn prune_commits(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        write!(self, prune_commits(before, limit))
     }
     async fn segments_to_delete(&self, closed_before: Timestamp) -> Result<Vec<SegmentRow>> {
         write!(self, segments_to_delete(closed_before))

@@ -129,13 +129,14 @@ impl<B: Books> Ledger<B> {
         Ok(())
     }
 
-    /// Removes what says where a table's streams stand.
+    /// Removes what says where a table's streams stand, and what became of their rows.
     pub(super) async fn forget_positions(&mut self, id: TableId) -> Result<()> {
         let prefix = [table_key(id)];
         self.remove::<CheckpointEntry>(&prefix).await?;
         self.remove::<RangeEntry>(&prefix).await?;
         self.remove::<DedupEntry>(&prefix).await?;
-        self.remove::<DedupOrderEntry>(&prefix).await
+        self.remove::<DedupOrderEntry>(&prefix).await?;
+        self.forget_accounts(id).await
     }
 
     /// Dropped tables, by number.

@@ -1,4 +1,4 @@
-//! Which files may be deleted.
+//! Which files may be deleted, and which commits forgotten.
 //!
 //! Deleting is the one deed here that nothing can take back, so every row it rests on is compared with its guard: a lost
 //! row that named a file would make a living object look like an orphan.
@@ -6,10 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::books::{Books, Record, Scan};
-use super::super::entries::{Cell, ClosedEntry, Entry, FileEntry, SegmentEntry, TableEntry};
+use super::super::entries::{
+    Cell, ClosedEntry, CommitEntry, Entry, FileEntry, OutboxEntry, PublicationEntry, RangeEntry, SegmentEntry,
+    TableEntry,
+};
 use super::super::rows::SegmentRow;
-use super::commits::segment_key;
-use super::{Ledger, table_key};
+use super::commits::{UNDO_WITHIN_MS, segment_key};
+use super::{Ledger, PRUNED, table_key};
 use crate::error::{Result, SegmentError};
 use crate::id::{SegmentId, TableId};
 use crate::time::Timestamp;
@@ -64,6 +67,48 @@ impl<B: Books> Ledger<B> {
             self.remove::<SegmentEntry>(&segment_key(table, id)).await?;
         }
         self.forget_empty(table).await
+    }
+
+    /// Forgets commits from the first on, and the ranges that only they explain. Each range that is left still begins where
+    /// the one before it ended, and the last one of a stream partition stays: it says why the checkpoint is where it is.
+    pub(super) async fn prune_commits(&mut self, before: Timestamp, limit: usize) -> Result<u64> {
+        // What can be undone is needed, whoever asks.
+        let undoable = Timestamp::from_millis(self.clock.now().as_millis().saturating_sub(UNDO_WITHIN_MS));
+        let before = before.min(undoable);
+        let pruned = self.pruned().await?;
+        let waiting: Vec<OutboxEntry> = self.scan(Scan { limit: Some(1), ..Scan::default() }).await?;
+        let stored = waiting.first().map_or(u64::MAX, |entry| entry.seq.saturating_sub(1));
+        let scan = Scan { from: Some(pruned.saturating_add(1).to_value()), limit: Some(limit), ..Scan::default() };
+        let mut commits: Vec<CommitEntry> = self.scan(scan).await?;
+        let old = commits.iter().take_while(|commit| commit.at < before && commit.seq <= stored).count();
+        commits.truncate(old);
+        for commit in &commits {
+            self.remove::<CommitEntry>(&[commit.seq.to_value()]).await?;
+            self.remove::<PublicationEntry>(&[commit.publish.to_value()]).await?;
+        }
+        if let Some(last) = commits.last() {
+            self.set_counter(PRUNED, last.seq).await?;
+        }
+        // Once for all: each time would cost a reading of all ranges.
+        if commits.len() < limit {
+            self.prune_ranges().await?;
+        }
+        Ok(u64::try_from(commits.len()).unwrap_or(u64::MAX))
+    }
+
+    async fn prune_ranges(&mut self) -> Result<()> {
+        for table in self.book::<TableEntry>(None).await? {
+            let ranges: Vec<RangeEntry> = self.book(Some(table_key(table.id))).await?;
+            for (range, next) in ranges.iter().zip(ranges.iter().skip(1)) {
+                let is_last = (&range.stream, range.partition) != (&next.stream, next.partition);
+                if is_last || self.get::<PublicationEntry>(&[range.publish.to_value()]).await?.is_some() {
+                    continue;
+                }
+                let values = range.values();
+                self.remove::<RangeEntry>(values.get(..RangeEntry::RELATION.key).unwrap_or(&values)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets a dropped table that has no segment left.

@@ -99,7 +99,7 @@ async fn a_newer_or_strange_file_is_refused() {
     run_sql(&path, "INSERT INTO schema_version (version) VALUES (7)".to_owned()).await;
     let newer = SqliteCatalog::open(&path, manual()).await.expect_err("newer");
     assert_eq!(newer.kind(), ErrorKind::Invalid);
-    assert!(newer.to_string().contains("version 7") && newer.to_string().contains("up to 1"), "{newer}");
+    assert!(newer.to_string().contains("version 7") && newer.to_string().contains("up to 2"), "{newer}");
     let strange = folder.path().join("f.db");
     run_sql(&strange, "CREATE TABLE notes (text TEXT)".to_owned()).await;
     let error = SqliteCatalog::open(&strange, manual()).await.expect_err("another database");
@@ -111,6 +111,26 @@ async fn a_newer_or_strange_file_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let nowhere = SqliteCatalog::open(&folder.path().join("no/such/folder.db"), manual()).await.expect_err("no folder");
     assert_eq!(nowhere.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_is_brought_to_this_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("old.db");
+    run_sql(&path, format!("PRAGMA foreign_keys = 0; {}", include_str!("tests/version_1.sql"))).await;
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, manual()).await.expect("opened");
+        assert_eq!(catalog.check().await.expect("checked"), Vec::<String>::new());
+        let table = catalog.table("clicks").await.expect("read").expect("there");
+        let reading = catalog.reading(table.id).await.expect("read");
+        let rows: Vec<u64> = reading.segments.iter().map(|row| row.segment.rows).collect();
+        assert_eq!((reading.commit_seq, rows), (4, vec![2, 2]), "three published, one of them dropped");
+        assert_eq!(catalog.accounts(table.id).await.expect("read"), [], "what was not counted is not known");
+        assert_eq!(catalog.dead_letters(table.id, 9).await.expect("read").total, 0);
+        let keys = catalog.dedup_since(table.id, Timestamp::MIN, 10).await.expect("read");
+        assert_eq!(keys.iter().map(|key| &*key.key).collect::<Vec<_>>(), ["k1", "k2", "k3"]);
+        catalog.close().await;
+    }
 }
 
 #[tokio::test]

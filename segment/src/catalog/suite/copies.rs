@@ -15,7 +15,14 @@ pub(super) async fn all(subject: &Subject<'_>) {
     let at_night = catalog.last_commit().await.expect("read");
 
     let key = DedupKey { key: "k".into(), body_sha256: [1; 32], answer: "{}".into(), at: Timestamp::from_millis(5) };
-    let keyed = Publication { dedup: vec![key.clone()], ..bench.publication(5, 12, vec![b.clone()]) };
+    let counts = Counts { read: 8, stored: 7, rejected: 1, ..Counts::default() };
+    let accounting = Accounting {
+        counts: vec![AccountRow { stream: "push".into(), partition: 0, counts }],
+        letters: vec![super::accounts::letter(6, b"\xff")],
+        ..Accounting::default()
+    };
+    let keyed = Publication { dedup: vec![key.clone()], accounting, ..bench.publication(5, 12, vec![b.clone()]) };
+    catalog.set_push_time(bench.table.id, "when").await.expect("chosen");
     catalog.publish(keyed).await.expect("published");
     let c = bench.segment(0, 12, 120).await;
     let compact = Replacement {
@@ -59,8 +66,14 @@ pub(super) async fn all(subject: &Subject<'_>) {
         let was = catalog.checkpoints(table.id, "push").await.expect("read");
         assert_eq!(was, empty.checkpoints(table.id, "push").await.expect("read"), "{}", table.name);
     }
-    let commits = catalog.commits_since(0, 1_000).await.expect("read");
-    assert_eq!(commits, empty.commits_since(0, 1_000).await.expect("read"));
+    let commits = catalog.commits_since(at_night, 1_000).await.expect("read");
+    assert_eq!((commits.len(), &commits), (5, &empty.commits_since(at_night, 1_000).await.expect("read")));
+    assert_eq!(empty.push_time(bench.table.id).await.expect("read").as_deref(), Some("when"));
+    let accounts = empty.accounts(bench.table.id).await.expect("read");
+    assert_eq!(accounts, catalog.accounts(bench.table.id).await.expect("read"));
+    assert_eq!(accounts[0].counts, counts);
+    let letters = empty.dead_letters(bench.table.id, 10).await.expect("read");
+    assert_eq!((letters.total, letters.kept, letters.letters.len()), (1, 0, 0), "a copy knows how many there were");
     assert_eq!(empty.dedup(bench.table.id, "k").await.expect("read"), Some(key));
     assert_eq!(empty.supervisors().await.expect("read"), catalog.supervisors().await.expect("read"));
     assert_eq!(empty.data_gaps(None).await.expect("read"), catalog.data_gaps(None).await.expect("read"));

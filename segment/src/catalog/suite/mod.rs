@@ -1,5 +1,6 @@
 //! What every catalog owes, as tests over any of them.
 
+pub(crate) mod accounts;
 mod commits;
 mod copies;
 mod leases;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Catalog;
+use super::accounting::*;
 use super::rows::*;
 use crate::clock::ManualClock;
 use crate::error::ErrorKind;
@@ -34,6 +36,7 @@ pub(crate) async fn run(subject: &Subject<'_>) {
     leases::all(subject).await;
     offsets::all(subject).await;
     commits::all(subject).await;
+    accounts::all(subject).await;
     upkeep::all(subject).await;
     // Last: it copies all that the others have left.
     copies::all(subject).await;
@@ -116,6 +119,7 @@ impl<'a> Bench<'a> {
             ranges: vec![range(0, from, to)],
             segments,
             dedup: vec![],
+            accounting: Accounting::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
+use crate::catalog::accounting::*;
 use crate::catalog::rows::*;
 use crate::catalog::suite::{day, schema};
 use crate::id::TableId;
@@ -22,11 +23,15 @@ async fn filled(path: &Path) {
         let mut publication = bench.publication(n * 3, n * 3 + 3, vec![bench.segment(n, 3, 5).await]);
         publication.id = PublishId(n.cast_unsigned().into());
         publication.dedup = vec![key(&format!("key-{n}"))];
+        let counts = Counts { read: 4, stored: 3, rejected: 1, ..Counts::default() };
+        publication.accounting.counts = vec![AccountRow { stream: "push".into(), partition: 0, counts }];
+        publication.accounting.letters = vec![suite::accounts::letter(n, b"a row")];
         catalog.publish(publication).await.expect("published");
     }
     catalog.drop_interval(bench.table.id, day(0), None).await.expect("dropped");
     catalog.reset_offsets(bench.table.id, "push", &bench.lease, Some(&[(4, 4)])).await.expect("set");
     catalog.create_table(&suite::name("other"), schema()).await.expect("made");
+    catalog.set_push_time(bench.table.id, "when").await.expect("chosen");
     let (id, spec) = ("s".to_owned(), "{\"a\":1}".to_owned());
     let row = SupervisorRow { id, table: suite::name("t"), spec, suspended: false };
     catalog.put_supervisor(row).await.expect("stored");
@@ -60,6 +65,10 @@ async fn answers(catalog: &dyn Catalog) -> Vec<Result<String>> {
         catalog.publication(PublishId(2)),
         catalog.dedup_since(t, Timestamp::from_millis(0), 100),
         catalog.data_gaps(None),
+        catalog.accounts(t),
+        catalog.dead_letters(t, 100),
+        catalog.dead_letters(TableId(2), 100),
+        catalog.push_time(t),
         catalog.unnamed(&["t/day=3/0.idx".to_owned()]),
         catalog.log_entries(0, 100),
         catalog.export(),
