@@ -18,12 +18,13 @@ root=$(cd "$here/.." && pwd)
 . "$here/services/lib.sh"
 cd "$root"
 
-pieces=(kills failpoints calls stops restart disk retry moments damage s3 kafka streams poison fuzz)
+pieces=(kills accounts failpoints calls stops restart disk retry moments damage s3 kafka streams poison fuzz)
 
 # tests_of PIECE: the tests, by the beginning of their names.
 tests_of() {
   case "$1" in
     kills) echo crash::kills_at_random_moments ;;
+    accounts) echo accounts::what_became_of_pushed_rows steps:: ;;
     failpoints) echo crash::a_kill_at_every_named_place crash::an_error_at_every_named_place crash::a_panic_at_every_named_place ;;
     calls) echo crash::a_kill_at_every_system_call crash::a_sync_that_fails ;;
     stops) echo crash::a_process_that_stood_still ;;

@@ -262,7 +262,8 @@ mod tests {
     fn counts_stay_whole_on_their_way_into_the_catalog() {
         let (a, b) = (stream("a"), stream("b"));
         let known = Counts { read: 7, stored: 7, ..Counts::default() };
-        let accounts = Accounts::new(vec![AccountRow { stream: a.clone(), partition: 0, counts: known }], 100, 1 << 20);
+        let accounts =
+            Accounts::new(vec![AccountRow { stream: Arc::clone(&a), partition: 0, counts: known }], 100, 1 << 20);
         let (one, two) = (accounts.begin(), accounts.begin());
         accounts.add(one, &a, account(0, 3, 0..1));
         accounts.add(one, &a, account(1, 5, 0..0));
@@ -285,7 +286,7 @@ mod tests {
         accounts.give_up(two);
         assert_eq!((accounts.total().stored, accounts.letters(9).total), (15, 0));
         // Another writer has published three rows more.
-        let rows = vec![AccountRow { stream: a.clone(), partition: 0, counts: known }];
+        let rows = vec![AccountRow { stream: Arc::clone(&a), partition: 0, counts: known }];
         accounts.load(&a, rows);
         assert_eq!(accounts.total(), known);
     }

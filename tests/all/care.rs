@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use freshet_segment::failpoint;
 use freshet_tests::cluster::{Server, Setup, command, unique};
-use freshet_tests::wait;
+use freshet_tests::{services, wait};
 use serde_json::{Value, json};
 
 /// Rows are sealed when a test says so.
@@ -125,14 +125,34 @@ fn damage_is_found_by_a_scrub_and_named_by_queries() {
 fn a_lost_data_directory_comes_back_from_deep_storage() {
     let elsewhere = tempfile::tempdir().unwrap();
     let deep = elsewhere.path().join("deep");
-    let deep = deep.to_str().unwrap();
-    let flags = [&SEAL_NEVER[..], &["--deep-storage", deep]].concat();
-    let (server, table) = (Setup::default().flags(&flags).start(), unique("lost"));
+    let log = deep.join("_catalog/log");
+    lose_and_make_again(&["--deep-storage", deep.to_str().unwrap()], || log_entries(&log));
+}
+
+#[test]
+fn a_lost_data_directory_comes_back_from_a_bucket() {
+    let Some(s3) = services::s3() else { return };
+    let (prefix, endpoint) = (unique("lost"), format!("http://{}", s3.address()));
+    let place = format!("s3://{}/{prefix}", s3.bucket());
+    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let list = format!("{endpoint}/{}?list-type=2&prefix={prefix}/_catalog/log/", s3.bucket());
+    let signed = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    lose_and_make_again(&["--deep-storage", &place, "--s3-endpoint", &endpoint], || {
+        let listed = client.get(&list).header("Authorization", signed).send().unwrap().text().unwrap();
+        listed.matches("<Key>").count()
+    });
+}
+
+fn lose_and_make_again(deep: &[&str], log_entries: impl Fn() -> usize) {
+    let flags = [&SEAL_NEVER[..], deep].concat();
+    let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+    let setup = keys.iter().fold(Setup::default().flags(&flags), |setup, (name, value)| setup.variable(name, value));
+    let (server, table) = (setup.start(), unique("lost"));
     publish(&server, &table, 1, 0, 100);
     run(&server, "catalog-copy");
     publish(&server, &table, 2, 100, 200);
     // Nobody has to ask for it.
-    wait::until_equal("a stored entry", &true, || log_entries(&elsewhere.path().join("deep/_catalog/log")) > 0);
+    wait::until_equal("a stored entry", &true, || log_entries() > 0);
     let expected = total(&server, &table);
     server.kill();
     let data = server.data_dir();
@@ -140,8 +160,8 @@ fn a_lost_data_directory_comes_back_from_deep_storage() {
         let _absent = std::fs::remove_file(data.join(name));
     }
     std::fs::remove_dir_all(data.join("journal")).unwrap();
-    let arguments = ["catalog", "rebuild", "--data-dir", data.to_str().unwrap(), "--deep-storage", deep];
-    let output = command(&arguments).output().unwrap();
+    let arguments = [&["catalog", "rebuild", "--data-dir", data.to_str().unwrap()], deep].concat();
+    let output = command(&arguments).envs(keys).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 tables, up to commit 2"), "{said}");
     server.restart();

@@ -110,7 +110,33 @@ fn an_s3_server_does_what_is_owed() {
         allow_http: true,
         credentials: Some(("test".to_owned(), "test".to_owned())),
     };
-    suite(&DeepStorage::s3(&config, runtime.handle().clone()).expect("a client"), runtime.handle());
+    let storage = DeepStorage::s3(&config, runtime.handle().clone()).expect("a client");
+    suite(&storage, runtime.handle());
+    a_file_of_several_parts_arrives_whole(&storage, runtime.handle());
+}
+
+/// Longer than one request takes, and not by whole parts.
+fn a_file_of_several_parts_arrives_whole(storage: &Arc<DeepStorage>, handle: &Handle) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bytes: Vec<u8> =
+        (0_u32..((64 << 20) + 12_345) / 4).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let from = folder.path().join("large");
+    std::fs::write(&from, &bytes).expect("written");
+    let (path, sha256) = ("large/day=all/x-1.parquet".to_owned(), sha256_of(&bytes));
+    let file = StoredFile { path, bytes: bytes.len() as u64, sha256 };
+    assert!(file.bytes > 64 << 20 && !file.bytes.is_multiple_of(1 << 20));
+    handle.block_on(storage.put_file(&from, &file)).expect("stored");
+    let head = handle.block_on(storage.head(&file.path)).expect("asked").expect("there");
+    assert_eq!(head.bytes, file.bytes);
+    let copy = storage.local(&file, &folder.path().join("cache")).expect("fetched, and its hash compared");
+    assert!(std::fs::read(copy).expect("a copy") == bytes, "every byte, in its place");
+    let end = handle.block_on(storage.get_range(&file.path, file.bytes - 7, 7)).expect("there");
+    assert_eq!(end, bytes[bytes.len() - 7..]);
+    // An upload that ends half way leaves nothing under the name.
+    let missing = StoredFile { path: "large/day=all/x-2.parquet".to_owned(), ..file.clone() };
+    assert!(handle.block_on(storage.put_file(&folder.path().join("nothing"), &missing)).is_err());
+    assert_eq!(handle.block_on(storage.head(&missing.path)).expect("asked"), None);
+    handle.block_on(storage.delete(&file.path)).expect("deleted");
 }
 
 #[test]

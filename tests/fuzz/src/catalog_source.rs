@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use freshet_segment::Result;
 use freshet_segment::catalog::{
-    Catalog, CommitCause, DataGap, DedupKey, MemoryCatalog, NewSegment, Publication, PublishId, Replacement,
+    AccountRow, Accounting, Catalog, CommitCause, Counts, DataGap, DeadLetter, DedupKey, MemoryCatalog, NewSegment, Publication, PublishId, Replacement,
     SegmentFiles, StoredFile, StreamRange, SupervisorRow,
 };
 use freshet_segment::clock::ManualClock;
@@ -57,6 +57,25 @@ fn segment(table: &str, number: u32, rows: u64) -> NewSegment {
     NewSegment { id, rows, time_range, schema_version: 1, format: 1, files, content_sum: rows * 100 }
 }
 
+/// Some rows, one of them refused.
+fn accounting(offset: i64) -> Accounting {
+    let counts = Counts { read: 3, stored: 2, rejected: 1, ..Counts::default() };
+    let letter = DeadLetter {
+        time: Timestamp::from_millis(5),
+        stream: "push".into(),
+        partition: 0,
+        offset,
+        row: 1,
+        at: None,
+        reason: "no row".to_owned(),
+        hint: None,
+        row_stored: false,
+        raw: vec![0xff].into(),
+    };
+    let counts = vec![AccountRow { stream: "push".into(), partition: 0, counts }];
+    Accounting { counts, letters: vec![letter], ..Accounting::default() }
+}
+
 /// A catalog's life: before the night the export has it, after that the log.
 pub(crate) async fn copy() -> Copy {
     let catalog = empty();
@@ -89,6 +108,7 @@ pub(crate) async fn copy() -> Copy {
             answer: "{}".to_owned(),
             at: Timestamp::from_millis(5),
         }],
+        accounting: accounting(from),
     };
     let numbers = catalog.lease_numbers(table.id, 3).await.expect("numbers");
     let [a, b, c] = [0, 1, 2].map(|at| segment("t", numbers.start + at, [5, 7, 12][at as usize]));

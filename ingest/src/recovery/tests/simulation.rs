@@ -96,7 +96,7 @@ async fn check_counts(ingest: &Ingest, table: &str, seed: u64, (stored, rejected
     assert_eq!(seen, expected, "seed {seed}: {table}");
     let letters = ingest.dead_letters(table, usize::MAX).await.expect("read");
     let places: BTreeSet<_> =
-        letters.letters.iter().map(|l| (l.stream.clone(), l.partition, l.offset, l.row)).collect();
+        letters.letters.iter().map(|l| (Arc::clone(&l.stream), l.partition, l.offset, l.row)).collect();
     let seen = (letters.total, letters.kept, letters.letters.len() as u64, places.len() as u64);
     assert_eq!(seen, (rejected, rejected, rejected, rejected), "seed {seed}: letters of {table}");
 }
