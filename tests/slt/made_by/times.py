@@ -42,7 +42,9 @@ def iso(at, zone=None):
     sign, seconds = ("-", -seconds) if seconds < 0 else ("+", seconds)
     if seconds == 0:
         return iso(at)
-    return local.strftime("%Y-%m-%dT%H:%M:%S.") + f"{local.microsecond // 1000:03d}{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}"
+    # Local mean time, before there were zones, has seconds.
+    offset = f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}" + (f":{seconds % 60:02d}" if seconds % 60 else "")
+    return local.strftime("%Y-%m-%dT%H:%M:%S.") + f"{local.microsecond // 1000:03d}{offset}"
 
 
 def to_instant(local, zone):
