@@ -7,10 +7,15 @@ use std::fmt;
 
 use arrow::datatypes::{DataType, Field};
 
+use crate::error::{QueryError, Result};
+
 /// Metadata key of a field whose SQL type its Arrow type does not show. Its only value so far is `DATE`.
 pub(crate) const SQL_TYPE_KEY: &str = "freshet.sql_type";
 /// Metadata key of the stored type, as the segments write it.
-const STORED_TYPE_KEY: &str = "freshet.type";
+pub(crate) const STORED_TYPE_KEY: &str = "freshet.type";
+
+/// Value of the stored type for an array of JSON.
+pub(crate) const JSON_ITEMS: &str = "JSON ARRAY";
 
 /// Sketches that a column of an answer can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +73,7 @@ pub enum NativeType {
     ArrayString,
     ArrayLong,
     ArrayDouble,
+    ArrayJson,
     ComplexJson,
     Sketch(SketchKind),
     Complex,
@@ -86,6 +92,7 @@ impl fmt::Display for NativeType {
             Self::ArrayString => "ARRAY<STRING>",
             Self::ArrayLong => "ARRAY<LONG>",
             Self::ArrayDouble => "ARRAY<DOUBLE>",
+            Self::ArrayJson => "ARRAY<COMPLEX<json>>",
             Self::ComplexJson => "COMPLEX<json>",
             Self::Sketch(_) | Self::Complex => "COMPLEX",
         })
@@ -155,6 +162,9 @@ fn types_of(field: &Field) -> (NativeType, SqlType) {
     if field.metadata().get(STORED_TYPE_KEY).is_some_and(|t| t == "JSON") {
         return (NativeType::ComplexJson, SqlType::Other);
     }
+    if field.metadata().get(STORED_TYPE_KEY).is_some_and(|t| t == JSON_ITEMS) {
+        return (NativeType::ArrayJson, SqlType::Array);
+    }
     if let Some(kind) = SketchKind::of(field) {
         return (NativeType::Sketch(kind), SqlType::Other);
     }
@@ -201,4 +211,40 @@ fn scalar_types(data_type: &DataType) -> (NativeType, SqlType) {
         }
         _ => (NativeType::Complex, SqlType::Other),
     }
+}
+
+/// What a type is called in SQL, for messages.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
+        DataType::Struct(_) => "ROW".to_owned(),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            format!("{} ARRAY", type_name(item.data_type()))
+        }
+        _ => scalar_types(data_type).1.to_string(),
+    }
+}
+
+/// Refuses a column of the answer that no protocol can write.
+pub(crate) fn check_shown(name: &str, field: &Field) -> Result<()> {
+    let hint = match field.data_type() {
+        DataType::Interval(_) => "add it to a TIMESTAMP, or subtract it from one",
+        DataType::Duration(_) => "TIMESTAMPDIFF(unit, from, to) gives the difference of two times as a number",
+        DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => {
+            "write its parts as columns, or make JSON of them with JSON_OBJECT"
+        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+            if !field.metadata().contains_key(STORED_TYPE_KEY) && !field.metadata().contains_key(SQL_TYPE_KEY) =>
+        {
+            "cast it to a type that has a text"
+        }
+        DataType::Time32(_) | DataType::Time64(_) => "cast it to TIMESTAMP or VARCHAR",
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            return check_shown(name, item);
+        }
+        _ => return Ok(()),
+    };
+    let what = type_name(field.data_type());
+    Err(QueryError::invalid(format!("column \"{name}\" of the answer is of type {what}, which cannot be shown"))
+        .with_hint(Some(hint.to_owned())))
 }

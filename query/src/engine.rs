@@ -36,13 +36,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::columns::OutputColumn;
+use crate::columns::{OutputColumn, check_shown};
 use crate::context::{Deadline, LeftOut, QueryContext};
 use crate::error::{QueryError, Result};
 use crate::plan::grouping_sets::{GuardGroupingSets, ProjectGroupingKeys};
 use crate::plan::interrupt::make_interruptible;
 use crate::plan::one_zero::OneZero;
 use crate::plan::order_check;
+use crate::plan::lenient::LenientComparisons;
+use crate::plan::unnest;
 use crate::request::{Missing, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
 use crate::sql;
 use crate::sql::aggregates;
@@ -172,6 +174,7 @@ impl Engine {
         for function in functions::all().into_iter().chain(aggregates::sketch_functions()) {
             FunctionRegistry::register_udf(&mut base, function).map_err(QueryError::from_datafusion)?;
         }
+        base.add_analyzer_rule(Arc::new(LenientComparisons));
         for aggregate in aggregates::all() {
             FunctionRegistry::register_udaf(&mut base, aggregate).map_err(QueryError::from_datafusion)?;
         }
@@ -270,7 +273,7 @@ impl Engine {
         let tables: Vec<String> = reading.table_names().map(ToString::to_string).collect();
         let scope = Scope {
             tables: &tables,
-            functions: &|name| self.has_function(name),
+            functions: &|name| catalogue::find(name).is_some(),
             function_names: &|| catalogue::all().map(|f| f.name.to_owned()).collect(),
         };
         let prepared = sql::prepare(parsed, &scope, &options.zone, started, &request.parameters)?;
@@ -283,7 +286,9 @@ impl Engine {
         state.config_mut().set_extension(Arc::clone(&query));
 
         let statement = Statement::Statement(Box::new(SqlStatement::Query(prepared.query)));
-        let mut plan = state.statement_to_plan(statement).await.map_err(planning_error)?;
+        let planning_error = |error| planning_error(error, &prepared.calls);
+        let plan = state.statement_to_plan(statement).await.map_err(planning_error)?;
+        let mut plan = unnest::flatten(plan).map_err(planning_error)?;
         if let Some(limit) = options.outer_limit.filter(|_| !prepared.explain) {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             plan = LogicalPlanBuilder::from(plan)
@@ -295,6 +300,9 @@ impl Engine {
         let physical = state.create_physical_plan(&plan).await.map_err(planning_error)?;
         let physical = make_interruptible(physical, &query).map_err(planning_error)?;
         let fields = physical.schema();
+        for (index, (name, field)) in names.iter().zip(fields.fields()).enumerate() {
+            check_shown(&prepared.output.name(name, index), field)?;
+        }
         let columns: Vec<OutputColumn> = names
             .iter()
             .zip(fields.fields())
@@ -325,15 +333,6 @@ impl Engine {
                 .collect::<Vec<_>>(),
         ));
         Ok(Planned { plan: Some(physical), rows: None, task, query, columns, schema, reading: info, settings })
-    }
-
-    fn has_function(&self, name: &str) -> bool {
-        self.base.scalar_functions().contains_key(name)
-            || self.base.aggregate_functions().contains_key(name)
-            || self.base.window_functions().contains_key(name)
-            || self.base.higher_order_functions().contains_key(name)
-            || catalogue::find(name).is_some()
-            || matches!(name, "grouping" | "unnest")
     }
 }
 

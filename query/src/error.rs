@@ -175,7 +175,7 @@ impl QueryError {
             | DataFusionError::Configuration(text) => Self::invalid(text),
             DataFusionError::SchemaError(error, _) => Self::invalid(error.to_string()),
             DataFusionError::SQL(error, _) => Self::invalid(error.to_string()),
-            DataFusionError::Execution(text) => Self::Runtime { message: text },
+            DataFusionError::Execution(text) => Self::Runtime { message: crate::sql::wording::of(&text).message },
             other => Self::internal(other.strip_backtrace()),
         }
     }
@@ -212,7 +212,9 @@ impl QueryError {
             | ArrowError::ComputeError(text)
             | ArrowError::CastError(text)
             | ArrowError::ParseError(text)
-            | ArrowError::InvalidArgumentError(text) => Self::Runtime { message: text },
+            | ArrowError::InvalidArgumentError(text) => {
+                Self::Runtime { message: crate::sql::wording::of(&text).message }
+            }
             other => Self::internal(other.to_string()),
         }
     }

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{Position, QueryError, Result};
+use crate::sql::calls;
 
 /// Longest text.
 pub(crate) const SQL_BYTES_MAX: usize = 1 << 20;
@@ -81,6 +82,11 @@ impl Dialect for DruidDialect {
 
     fn allow_extract_custom(&self) -> bool {
         true
+    }
+
+    /// Forms of functions that sqlparser does not take, or takes as something else.
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        calls::parse(parser)
     }
 
     /// sqlparser reads everything after IS DISTINCT FROM as its right side, `AND b = 1` included.

@@ -8,14 +8,17 @@
 //! Nothing here reads data; [`system`], [`functions`] and [`aggregates`] are what the planned query then finds.
 
 pub(crate) mod aggregates;
+mod calls;
 pub(crate) mod dialect;
 pub(crate) mod functions;
 mod literals;
 mod membership;
+mod multi_value;
 pub(crate) mod names;
 pub(crate) mod resolve;
 mod rewrite;
 pub(crate) mod system;
+pub(crate) mod wording;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -39,6 +42,8 @@ pub(crate) struct Prepared {
     pub(crate) output: OutputNames,
     /// Tables of the default schema that it reads, sorted.
     pub(crate) tables: Vec<String>,
+    /// Where it calls which function.
+    pub(crate) calls: resolve::Calls,
 }
 
 /// Context keys of the leading `SET` statements, which decide about the zone before the rest is understood.
@@ -71,13 +76,15 @@ pub(crate) fn prepare(
         )));
     }
     let mut query = parsed.query;
+    calls::unnest_tables(&mut query);
     let tables = scope.check(&query)?;
+    let calls = resolve::calls(&query);
     let output = names::name_output(&mut query, parameters);
     let mut rewriter = rewrite::Rewriter { zone, now, parameters, copies: 0 };
     if let ControlFlow::Break(error) = query.visit(&mut rewriter) {
         return Err(error);
     }
-    Ok(Prepared { explain: parsed.explain, query, output, tables })
+    Ok(Prepared { explain: parsed.explain, query, output, tables, calls })
 }
 
 /// Settings as plain values.

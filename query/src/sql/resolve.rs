@@ -5,12 +5,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::common::{Column, DataFusionError, SchemaError};
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Spanned, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, Query, Select, Spanned, TableFactor,
+    Visit, Visitor,
+};
 
 use crate::error::{Position, QueryError, Result};
 use crate::sql::aggregates;
 use crate::sql::dialect::position_of_span;
 use crate::sql::system;
+use crate::sql::wording;
 
 /// Most tables, each mention counted, after WITH is written out.
 const RELATIONS_MAX: u64 = 128;
@@ -88,12 +92,22 @@ impl Visitor for Check<'_> {
         ControlFlow::Break(QueryError::at(message, position_of_span(factor.span())))
     }
 
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<QueryError> {
+        match check_from(select) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<QueryError> {
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         let name = function.name.to_string();
         let plain = name.trim_matches('"').to_ascii_lowercase();
-        if (self.scope.functions)(&plain) && !plain.starts_with("__") {
+        if (self.scope.functions)(&plain) {
             return ControlFlow::Continue(());
+        }
+        if plain == "lookup" {
+            return ControlFlow::Break(no_lookup(function));
         }
         let names = (self.scope.function_names)();
         let near = nearest(&name.to_ascii_uppercase(), names.iter().map(String::as_str));
@@ -151,6 +165,98 @@ impl Check<'_> {
     }
 }
 
+/// There is no lookup yet, and so none of this name.
+fn no_lookup(function: &Function) -> QueryError {
+    let args = match &function.args {
+        FunctionArguments::List(list) => list.args.as_slice(),
+        _ => &[],
+    };
+    let name = args.get(1).map_or_else(|| "?".to_owned(), |a| a.to_string().trim_matches('\'').to_owned());
+    QueryError::at(format!("Lookup [{name}] not found"), position_of_span(function.name.span()))
+        .with_hint(Some("there are no lookups: join a table that holds the values, or write CASE".to_owned()))
+}
+
+/// Refuses NATURAL joins, and a table that stands twice in one FROM without names to tell them apart.
+fn check_from(select: &Select) -> Result<()> {
+    let mut seen = HashSet::new();
+    for table in &select.from {
+        for join in &table.joins {
+            if let Some(JoinConstraint::Natural) = constraint(&join.join_operator) {
+                return Err(QueryError::at("NATURAL JOIN is not supported", position_of_span(join.relation.span()))
+                    .with_hint(Some(
+                        "name the columns: JOIN .. USING (column), or JOIN .. ON a.column = b.column".to_owned(),
+                    )));
+            }
+        }
+        for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|j| &j.relation)) {
+            let TableFactor::Table { name, alias, args: None, .. } = factor else { continue };
+            let called = alias.as_ref().map_or_else(
+                || name.0.last().and_then(|p| p.as_ident()).map(|i| i.value.clone()),
+                |a| Some(a.name.value.clone()),
+            );
+            if let Some(called) = called
+                && !seen.insert(called.clone())
+            {
+                return Err(QueryError::at(
+                    format!("two tables in FROM are called '{called}'"),
+                    position_of_span(factor.span()),
+                )
+                .with_hint(Some(format!("give one of them another name: {name} AS other"))));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+    match operator {
+        JoinOperator::Join(c)
+        | JoinOperator::Inner(c)
+        | JoinOperator::Left(c)
+        | JoinOperator::LeftOuter(c)
+        | JoinOperator::Right(c)
+        | JoinOperator::RightOuter(c)
+        | JoinOperator::FullOuter(c)
+        | JoinOperator::CrossJoin(c) => Some(c),
+        _ => None,
+    }
+}
+
+/// Where a query calls which function, in the order of the text.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(Vec<(String, Position)>);
+
+impl Visitor for Calls {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && let Some(position) = position_of_span(function.name.span())
+        {
+            self.0.push((function.name.to_string().to_ascii_uppercase(), position));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The calls of a query as it was written.
+pub(crate) fn calls(query: &Query) -> Calls {
+    let mut calls = Calls::default();
+    let _ = query.visit(&mut calls);
+    calls
+}
+
+impl Calls {
+    /// The place of the one call that a message can mean.
+    fn place(&self, message: &str) -> Option<Position> {
+        let upper = message.to_ascii_uppercase();
+        let words: HashSet<&str> = upper.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+        let mut meant = self.0.iter().filter(|(name, _)| words.contains(name.as_str()));
+        let (_, position) = meant.next()?;
+        meant.next().is_none().then_some(*position)
+    }
+}
+
 /// How many tables a query mentions once each WITH is written out where it is used: WITH can double at each step.
 fn weigh(query: &Query, outer: &HashMap<String, u64>) -> u64 {
     let mut known = outer.clone();
@@ -199,7 +305,7 @@ impl Visitor for Weight<'_> {
 }
 
 /// Turns a planner's failure into one with a place and a hint, where it tells enough.
-pub(crate) fn planning_error(error: DataFusionError) -> QueryError {
+pub(crate) fn planning_error(error: DataFusionError, calls: &Calls) -> QueryError {
     let diagnosed = error.diagnostic().and_then(|d| d.span).map(|s| Position {
         line: s.start.line,
         column: s.start.column,
@@ -222,12 +328,15 @@ pub(crate) fn planning_error(error: DataFusionError) -> QueryError {
             }
             _ => {}
         },
-        DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => {
-            return QueryError::at(readable(text), diagnosed);
-        }
         _ => {}
     }
-    QueryError::from_datafusion(error)
+    let error = QueryError::from_datafusion(error);
+    let (QueryError::Invalid { message, .. } | QueryError::Runtime { message }) = &error else { return error };
+    let place = diagnosed.or_else(|| calls.place(message));
+    let wording = wording::of(message);
+    // Where a function of ours stands for another, only its own name is in the query.
+    let place = place.or_else(|| calls.place(&wording.message));
+    QueryError::at(wording.message, place).with_hint(wording.hint)
 }
 
 fn place_of(column: &Column) -> Option<Position> {
@@ -263,43 +372,6 @@ fn unknown_column(field: &Column, valid: &[Column], diagnosed: Option<Position>)
 /// The time column is named by people and by EARLIEST and LATEST.
 const TIME_HINT: &str = "write the table in front of it; where there is none, EARLIEST_BY(x, time) and LATEST_BY(x, time) \
                          take another time than __time";
-
-/// The planner's words without its own advice, which speaks of another product's settings, and without its names of types.
-fn readable(text: &str) -> String {
-    if let Some(column) = ungrouped(text) {
-        return format!("Expression '{column}' is not being grouped");
-    }
-    let line = text.lines().next().unwrap_or_default();
-    let line = match line.split_once("user-defined coercion failed with: ") {
-        Some((_, own)) => own.split_once(". No function matches").map_or(own, |(own, _)| own),
-        None => line,
-    };
-    let line = ["Error during planning: ", "Execution error: "].iter().fold(line, |line, p| line.trim_start_matches(p));
-    let refused = line.split_once("Function '").and_then(|(_, rest)| Some((rest.split_once('\'')?.0, rest)));
-    if let Some((name, rest)) = refused
-        && rest.contains(", but received String (")
-    {
-        return format!("{} takes numbers and was given a VARCHAR", name.to_ascii_uppercase());
-    }
-    if line.starts_with("Aggregate can not be used as a sliding accumulator") {
-        let name = line.rsplit(": ").next().and_then(|call| call.split('(').next()).unwrap_or_default();
-        let name = aggregates::with_shown_names(name).to_ascii_uppercase();
-        return format!(
-            "{name} works over a window that begins with UNBOUNDED PRECEDING, and not over one that slides"
-        );
-    }
-    aggregates::with_shown_names(line).replace("DataFusion", "Freshet")
-}
-
-/// The column that the planner misses in GROUP BY.
-fn ungrouped(text: &str) -> Option<&str> {
-    let clauses = ["SELECT", "HAVING", "ORDER BY"];
-    let rest = clauses.iter().find_map(|clause| {
-        text.strip_prefix("Column in ")?.strip_prefix(clause)?.strip_prefix(" must be in GROUP BY")
-    })?;
-    let column = rest.split("column \"").nth(1)?.split('"').next()?;
-    column.rsplit('.').next()
-}
 
 /// The candidate closest to `wanted`, if one is close.
 pub(crate) fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -22,6 +22,7 @@ use crate::sql::literals::{
     read_interval, text, unit_period, unit_span,
 };
 use crate::sql::membership;
+use crate::sql::multi_value;
 use crate::sql::names;
 
 /// Constants of one query that the pass writes into the tree.
@@ -100,6 +101,9 @@ impl Rewriter<'_> {
             Expr::Floor { expr, field } => self.bucket("TIME_FLOOR", *expr, field)?,
             Expr::Ceil { expr, field } => self.bucket("TIME_CEIL", *expr, field)?,
             Expr::Extract { field, expr, .. } => {
+                if let Err(wrong) = functions::check_unit(field_name(&field).trim_matches('\'')) {
+                    return Err(QueryError::at(format!("EXTRACT: {wrong}"), position_of_span(expr.span())));
+                }
                 call("TIME_EXTRACT", vec![*expr, text(field_name(&field).trim_matches('\'')), self.zone_text()])
             }
             Expr::Cast { expr, data_type, array, format, .. } => self.cast(*expr, data_type, array, format),
@@ -242,8 +246,20 @@ impl Rewriter<'_> {
                 };
                 Ok(binary(left, op, right))
             }
+            // As CONCAT: numbers and times are written as CAST writes them.
+            (BinaryOperator::StringConcat, ..) => Ok(binary(self.as_varchar(left), op, self.as_varchar(right))),
             _ => Ok(binary(left, op, right)),
         }
+    }
+
+    /// A text, whatever it was before.
+    fn as_varchar(&self, expr: Expr) -> Expr {
+        let is_text = match &expr {
+            Expr::Function(f) => single_name(&f.name) == Some("__TO_VARCHAR"),
+            Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => true,
+            other => as_text(other).is_some(),
+        };
+        if is_text { expr } else { call("__TO_VARCHAR", vec![expr, self.zone_text()]) }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "it stands beside branches that can fail")]
@@ -357,25 +373,22 @@ impl Rewriter<'_> {
                 };
                 call("TIME_FLOOR", vec![time, text(period), null(), self.zone_text()])
             }
-            "MOD"
-            | "TEXTCAT"
-            | "BITWISE_AND"
-            | "BITWISE_OR"
-            | "BITWISE_XOR"
-            | "BITWISE_SHIFT_LEFT"
-            | "BITWISE_SHIFT_RIGHT" => {
+            "MOD" | "TEXTCAT" => {
                 let Some([a, b]) = exactly(&args(0..count)) else { return wrong(&format!("{name}(x, y)")) };
-                let op = match name.as_str() {
-                    "MOD" => BinaryOperator::Modulo,
-                    "TEXTCAT" => BinaryOperator::StringConcat,
-                    "BITWISE_AND" => BinaryOperator::BitwiseAnd,
-                    "BITWISE_OR" => BinaryOperator::BitwiseOr,
-                    "BITWISE_XOR" => BinaryOperator::BitwiseXor,
-                    "BITWISE_SHIFT_LEFT" => BinaryOperator::PGBitwiseShiftLeft,
-                    _ => BinaryOperator::PGBitwiseShiftRight,
-                };
-                nested(binary(nested(a), op, nested(b)))
+                if name == "MOD" {
+                    nested(binary(nested(a), BinaryOperator::Modulo, nested(b)))
+                } else {
+                    nested(binary(self.as_varchar(a), BinaryOperator::StringConcat, self.as_varchar(b)))
+                }
             }
+            "POSITION" => match count {
+                2 => call("STRPOS", vec![args(1..2).remove(0), args(0..1).remove(0)]),
+                _ => call("__POSITION", args(0..count)),
+            },
+            "JSON_VALUE" => match returning(&mut f) {
+                Some(data_type) => self.cast(Expr::Function(f), data_type, false, None),
+                None => Expr::Function(f),
+            },
             "DIV" => {
                 let Some([a, b]) = exactly(&args(0..count)) else { return wrong("DIV(x, y)") };
                 nested(binary(call("__TO_BIGINT", vec![a]), BinaryOperator::Divide, call("__TO_BIGINT", vec![b])))
@@ -385,7 +398,7 @@ impl Rewriter<'_> {
                 nested(binary(nested(a), BinaryOperator::Divide, call("NULLIF", vec![b, number(0)])))
             }
             "CONCAT" if count > 0 => {
-                let mut parts = args(0..count).into_iter().map(|a| call("__TO_VARCHAR", vec![a, self.zone_text()]));
+                let mut parts = args(0..count).into_iter().map(|a| self.as_varchar(a));
                 let first = parts.next().unwrap_or_else(null);
                 nested(parts.fold(first, |left, right| binary(left, BinaryOperator::StringConcat, right)))
             }
@@ -402,17 +415,30 @@ impl Rewriter<'_> {
                 set_name(&mut f, "LENGTH");
                 Expr::Function(f)
             }
+            "NVL" => {
+                set_name(&mut f, "COALESCE");
+                Expr::Function(f)
+            }
             "CEILING" => {
                 set_name(&mut f, "CEIL");
                 Expr::Function(f)
             }
-            _ => Expr::Function(f),
+            _ => match multi_value::rewritten(&name, &args(0..count), position_of_span(span))? {
+                Some(expr) => expr,
+                None => Expr::Function(f),
+            },
         })
     }
 
     fn interval(&self, literal: &str, span: datafusion::sql::sqlparser::tokenizer::Span) -> Result<Interval> {
+        let at = |text: &str| Timestamp::parse_in(text, self.zone).ok();
         let parts = literal.split_once('/').and_then(|(a, b)| {
-            Interval::new(Timestamp::parse_in(a, self.zone).ok()?, Timestamp::parse_in(b, self.zone).ok()?).ok()
+            let (start, end) = match (a.parse::<Period>(), b.parse::<Period>()) {
+                (Ok(period), _) => (period.add(at(b)?, -1, self.zone), at(b)?),
+                (_, Ok(period)) => (at(a)?, period.add(at(a)?, 1, self.zone)),
+                _ => (at(a)?, at(b)?),
+            };
+            Interval::new(start, end).ok()
         });
         parts.ok_or_else(|| {
             QueryError::at(
@@ -423,25 +449,26 @@ impl Rewriter<'_> {
     }
 }
 
-/// Refuses literal periods, units, patterns and zones that mean nothing, here where their place is still known.
+/// Refuses literal periods, units, patterns, paths and zones that mean nothing, here where their place is still known.
 fn check_literals(name: &str, args: &[Expr]) -> Result<()> {
-    let zone_at = match name {
-        "TIME_FLOOR" | "TIME_CEIL" | "TIME_SHIFT" => 3,
-        "TIME_EXTRACT" | "TIME_PARSE" | "TIME_FORMAT" => 2,
-        _ => return Ok(()),
-    };
     for (index, arg) in args.iter().enumerate() {
         let Some((literal, span)) = as_text(arg) else { continue };
-        let wrong = if index == zone_at {
-            literal.parse::<Zone>().err().map(|e| e.to_string())
-        } else if index != 1 {
-            None
-        } else {
-            match name {
-                "TIME_EXTRACT" => functions::check_unit(literal).err(),
-                "TIME_PARSE" | "TIME_FORMAT" => functions::check_pattern(literal).err(),
-                _ => literal.parse::<Period>().err().map(|e| e.to_string()),
+        let wrong = match (name, index) {
+            ("TIME_FLOOR" | "TIME_CEIL" | "TIME_SHIFT", 3) | ("TIME_EXTRACT" | "TIME_PARSE" | "TIME_FORMAT", 2) => {
+                literal.parse::<Zone>().err().map(|e| e.to_string())
             }
+            ("TIME_FLOOR" | "TIME_CEIL" | "TIME_SHIFT", 1) => literal.parse::<Period>().err().map(|e| e.to_string()),
+            ("TIME_EXTRACT", 1) => functions::check_unit(literal).err(),
+            ("TIME_PARSE" | "TIME_FORMAT", 1) => functions::check_pattern(literal).err(),
+            ("JSON_VALUE" | "JSON_QUERY" | "JSON_QUERY_ARRAY" | "JSON_KEYS", 1) => functions::check_path(literal).err(),
+            ("STRING_FORMAT", 0) => functions::check_format(literal).err(),
+            (
+                "REGEXP_LIKE" | "REGEXP_EXTRACT" | "REGEXP_REPLACE" | "STRING_TO_ARRAY" | "STRING_TO_MV"
+                | "MV_FILTER_REGEX",
+                1,
+            ) => functions::check_regex(literal).err(),
+            ("IPV4_MATCH" | "IPV6_MATCH", 1) => functions::check_subnet(name, literal).err(),
+            _ => None,
         };
         if let Some(wrong) = wrong {
             return Err(QueryError::at(format!("{name}: {wrong}"), position_of_span(span)));
@@ -504,6 +531,16 @@ fn unit_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(name) => Some(name.value.to_ascii_uppercase()),
         other => as_text(other).map(|(t, _)| t.to_ascii_uppercase()),
+    }
+}
+
+/// Takes the type that RETURNING names.
+fn returning(f: &mut Function) -> Option<DataType> {
+    let FunctionArguments::List(list) = &mut f.args else { return None };
+    let at = list.clauses.iter().position(|c| matches!(c, FunctionArgumentClause::JsonReturningClause(_)))?;
+    match list.clauses.remove(at) {
+        FunctionArgumentClause::JsonReturningClause(clause) => Some(clause.data_type),
+        _ => None,
     }
 }
 

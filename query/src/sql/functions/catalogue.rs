@@ -4,6 +4,9 @@
 //! its answer; another test compares the committed page with these rows.
 
 mod aggregates;
+mod arrays;
+mod json;
+mod network;
 mod numbers;
 mod sketches;
 mod text;
@@ -21,12 +24,39 @@ pub(crate) enum Family {
     Text,
     /// Nulls and choices.
     Condition,
+    /// Lists of values.
+    Array,
+    /// Texts that hold several values.
+    MultiValue,
+    /// Nested values.
+    Json,
+    /// IP addresses.
+    Network,
     /// One row for many.
     Aggregate,
     /// Small summaries of many values, which merge.
     Sketch,
     /// Functions OVER a window.
     Window,
+}
+
+#[cfg(test)]
+impl Family {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Time => "Time",
+            Self::Number => "Numbers",
+            Self::Text => "Text",
+            Self::Condition => "Choices and casts",
+            Self::Array => "Arrays",
+            Self::MultiValue => "Multi-value texts",
+            Self::Json => "JSON",
+            Self::Network => "IP addresses",
+            Self::Aggregate => "Aggregates",
+            Self::Sketch => "Sketches",
+            Self::Window => "Windows",
+        }
+    }
 }
 
 /// One function. Quotes are plain, so that consoles can read the signature.
@@ -97,8 +127,19 @@ pub(crate) const SAMPLE: [(&str, Option<&str>, Option<i64>, f64); 5] = [
 ];
 
 /// The sections, in the order of the page.
-const SECTIONS: &[&[FunctionDoc]] =
-    &[time::ROWS, numbers::ROWS, text::ROWS, text::CONDITIONS, aggregates::ROWS, sketches::ROWS, windows::ROWS];
+const SECTIONS: &[&[FunctionDoc]] = &[
+    time::ROWS,
+    numbers::ROWS,
+    text::ROWS,
+    text::CONDITIONS,
+    arrays::ROWS,
+    arrays::MULTI_VALUE,
+    json::ROWS,
+    network::ROWS,
+    aggregates::ROWS,
+    sketches::ROWS,
+    windows::ROWS,
+];
 
 /// All functions, section by section.
 pub(crate) fn all() -> impl Iterator<Item = &'static FunctionDoc> {

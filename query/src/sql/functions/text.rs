@@ -2,83 +2,28 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringViewArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, StringViewArray, StringViewBuilder};
 use arrow::datatypes::DataType;
 use base64_lite::decode;
 use datafusion::common::{DataFusionError, Result as DfResult, exec_err};
 use datafusion::logical_expr::ColumnarValue;
 
-use super::{Definition, count_between, literal, texts};
-
-fn text_type() -> DataType {
-    DataType::Utf8View
-}
-
-fn boolean_type() -> DataType {
-    DataType::Boolean
-}
-
-fn long_type() -> DataType {
-    DataType::Int64
-}
+use super::{
+    Definition, boolean_type, count_between, literal, long_argument, long_type, longs, regex_argument, text_type, texts,
+};
 
 pub(super) const DEFINITIONS: &[Definition] = &[
-    Definition {
-        name: "CONTAINS_STRING",
-        coerce: two_texts,
-        returns: boolean_type,
-        date: false,
-        identity: false,
-        invoke: contains,
-    },
-    Definition {
-        name: "ICONTAINS_STRING",
-        coerce: two_texts,
-        returns: boolean_type,
-        date: false,
-        identity: false,
-        invoke: contains,
-    },
-    Definition {
-        name: "REGEXP_EXTRACT",
-        coerce: regexp_extract_types,
-        returns: text_type,
-        date: false,
-        identity: false,
-        invoke: regexp_extract,
-    },
-    Definition {
-        name: "REGEXP_LIKE",
-        coerce: two_texts,
-        returns: boolean_type,
-        date: false,
-        identity: false,
-        invoke: regexp_like,
-    },
-    Definition {
-        name: "REGEXP_REPLACE",
-        coerce: three_texts,
-        returns: text_type,
-        date: false,
-        identity: false,
-        invoke: regexp_replace,
-    },
-    Definition {
-        name: "PARSE_LONG",
-        coerce: parse_long_types,
-        returns: long_type,
-        date: false,
-        identity: false,
-        invoke: parse_long,
-    },
-    Definition {
-        name: "DECODE_BASE64_UTF8",
-        coerce: one_text,
-        returns: text_type,
-        date: false,
-        identity: false,
-        invoke: decode_base64,
-    },
+    Definition::new("__POSITION", position_types, long_type, position),
+    Definition::new("REPEAT", repeat_types, text_type, repeat),
+    Definition::new("LPAD", pad_types, text_type, pad),
+    Definition::new("RPAD", pad_types, text_type, pad),
+    Definition::new("CONTAINS_STRING", two_texts, boolean_type, contains),
+    Definition::new("ICONTAINS_STRING", two_texts, boolean_type, contains),
+    Definition::new("REGEXP_EXTRACT", regexp_extract_types, text_type, regexp_extract),
+    Definition::new("REGEXP_LIKE", two_texts, boolean_type, regexp_like),
+    Definition::new("REGEXP_REPLACE", three_texts, text_type, regexp_replace),
+    Definition::new("PARSE_LONG", parse_long_types, long_type, parse_long),
+    Definition::new("DECODE_BASE64_UTF8", one_text, text_type, decode_base64),
 ];
 
 fn all_text(types: &[DataType]) -> Vec<DataType> {
@@ -111,6 +56,103 @@ fn parse_long_types(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
     Ok(out)
 }
 
+fn position_types(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    count_between(name, types, 3, 3)?;
+    Ok(vec![DataType::Utf8View, DataType::Utf8View, DataType::Int64])
+}
+
+fn repeat_types(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    count_between(name, types, 2, 2)?;
+    Ok(vec![DataType::Utf8View, long_argument(name, types, 1)?])
+}
+
+fn pad_types(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    count_between(name, types, 2, 3)?;
+    let mut out = vec![DataType::Utf8View, long_argument(name, types, 1)?];
+    out.resize(types.len(), DataType::Utf8View);
+    Ok(out)
+}
+
+/// Longest text of one row, and of one batch, that a function makes out of nothing: a query may not fill memory with blanks.
+const MADE_BYTES_MAX: usize = 1 << 20;
+const MADE_BYTES_MAX_OF_BATCH: usize = 256 << 20;
+
+fn made(name: &str, total: &mut usize, bytes: Option<usize>) -> DfResult<()> {
+    let bytes = bytes.unwrap_or(usize::MAX);
+    *total = total.saturating_add(bytes);
+    if bytes > MADE_BYTES_MAX || *total > MADE_BYTES_MAX_OF_BATCH {
+        return exec_err!("{name}: a text would become longer than {MADE_BYTES_MAX} bytes");
+    }
+    Ok(())
+}
+
+fn repeat(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
+    let (values, counts) = (texts(args, 0, rows)?, longs(args, 1, rows)?);
+    let mut out = StringViewBuilder::with_capacity(rows);
+    let mut total = 0;
+    for (value, count) in values.iter().zip(counts.iter()) {
+        let Some((value, count)) = value.zip(count) else {
+            out.append_null();
+            continue;
+        };
+        let count = if value.is_empty() { 0 } else { usize::try_from(count.max(0)).unwrap_or(usize::MAX) };
+        made(name, &mut total, value.len().checked_mul(count))?;
+        out.append_value(value.repeat(count));
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// LPAD and RPAD: filled up, or cut, to so many code points. With nothing to fill with the text stays short.
+fn pad(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
+    let (values, lengths) = (texts(args, 0, rows)?, longs(args, 1, rows)?);
+    let fills = args.get(2).map(|_| texts(args, 2, rows)).transpose()?;
+    let mut out = StringViewBuilder::with_capacity(rows);
+    let mut total = 0;
+    for row in 0..rows {
+        let fill = match &fills {
+            None => Some(" "),
+            Some(fills) => fills.is_valid(row).then(|| fills.value(row)),
+        };
+        let length = lengths.is_valid(row).then(|| lengths.value(row));
+        let (Some(fill), Some(length), true) = (fill, length, values.is_valid(row)) else {
+            out.append_null();
+            continue;
+        };
+        let value = values.value(row);
+        let length = usize::try_from(length.max(0)).unwrap_or(usize::MAX);
+        let has = value.chars().count();
+        if has >= length {
+            out.append_value(value.chars().take(length).collect::<String>());
+            continue;
+        }
+        let wanted = if fill.is_empty() { 0 } else { length - has };
+        made(name, &mut total, wanted.checked_mul(4))?;
+        let fill: String = fill.chars().cycle().take(wanted).collect();
+        out.append_value(if name == "LPAD" { fill + value } else { format!("{value}{fill}") });
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// POSITION(wanted IN text FROM start): in code points, from 1; 0 is nowhere.
+fn position(_: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
+    let (wanted, values, starts) = (texts(args, 0, rows)?, texts(args, 1, rows)?, longs(args, 2, rows)?);
+    let out: Int64Array = wanted
+        .iter()
+        .zip(values.iter())
+        .zip(starts.iter())
+        .map(|((wanted, value), start)| {
+            let (wanted, value) = (wanted?, value?);
+            let skipped = usize::try_from(start?.saturating_sub(1)).unwrap_or(0);
+            let Some(from) = value.char_indices().map(|(at, _)| at).chain([value.len()]).nth(skipped) else {
+                return Some(0);
+            };
+            let found = value[from..].find(wanted).map(|at| value[..from + at].chars().count() + 1);
+            i64::try_from(found.unwrap_or(0)).ok()
+        })
+        .collect();
+    Ok(Arc::new(out))
+}
+
 fn contains(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
     let ignore_case = name.starts_with('I');
     let fold = |t: &str| if ignore_case { t.to_lowercase() } else { t.to_owned() };
@@ -133,24 +175,14 @@ fn has(value: &str, wanted: &str, ignore_case: bool) -> bool {
     if ignore_case { value.to_lowercase().contains(wanted) } else { value.contains(wanted) }
 }
 
-/// The literal pattern, compiled; nothing when it is null.
-fn pattern(name: &str, args: &[ColumnarValue]) -> DfResult<Option<regex::Regex>> {
-    literal(name, args, 1)?
-        .map(|p| {
-            regex::Regex::new(&p)
-                .map_err(|e| DataFusionError::Execution(format!("{name}: `{p}` is not a regular expression: {e}")))
-        })
-        .transpose()
-}
-
 fn regexp_like(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
-    let pattern = pattern(name, args)?;
+    let pattern = regex_argument(name, args, 1)?;
     let out: BooleanArray = texts(args, 0, rows)?.iter().map(|v| Some(pattern.as_ref()?.is_match(v?))).collect();
     Ok(Arc::new(out))
 }
 
 fn regexp_extract(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
-    let pattern = pattern(name, args)?;
+    let pattern = regex_argument(name, args, 1)?;
     let group = match args.get(2) {
         None => 0,
         Some(ColumnarValue::Scalar(datafusion::common::ScalarValue::Int64(Some(n)))) if *n >= 0 => {
@@ -165,7 +197,7 @@ fn regexp_extract(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<A
 }
 
 fn regexp_replace(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
-    let pattern = pattern(name, args)?;
+    let pattern = regex_argument(name, args, 1)?;
     let values = texts(args, 0, rows)?;
     // Java's `$1` ends at the first letter; braces keep the regex crate from reading `$1x` as a name.
     let digits = regex::Regex::new(r"\$(\d+)").map_err(|e| DataFusionError::Execution(e.to_string()))?;

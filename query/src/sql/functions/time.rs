@@ -7,128 +7,30 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewBuilder, TimestampMillisecondArray};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType};
 use chrono::{Datelike, NaiveDateTime, Timelike};
 use datafusion::common::{DataFusionError, Result as DfResult, exec_err, plan_err};
 use datafusion::logical_expr::ColumnarValue;
 use freshet_segment::time::{Period, Timestamp, Zone};
 
 use super::joda::{Pattern, local};
-use super::{Definition, count_between, literal, texts, timestamp_type};
-
-fn long_type() -> DataType {
-    DataType::Int64
-}
-
-fn text_type() -> DataType {
-    DataType::Utf8View
-}
+use super::numbers::java_text;
+use super::{Definition, Shown, count_between, literal, long_type, text_type, texts, timestamp_type};
 
 pub(super) const DEFINITIONS: &[Definition] = &[
-    Definition {
-        name: "TIME_FLOOR",
-        coerce: bucket_types,
-        returns: timestamp_type,
-        date: false,
-        identity: false,
-        invoke: time_floor,
-    },
-    Definition {
-        name: "TIME_CEIL",
-        coerce: bucket_types,
-        returns: timestamp_type,
-        date: false,
-        identity: false,
-        invoke: time_floor,
-    },
-    Definition {
-        name: "TIME_SHIFT",
-        coerce: shift_types,
-        returns: timestamp_type,
-        date: false,
-        identity: false,
-        invoke: time_shift,
-    },
-    Definition {
-        name: "TIME_EXTRACT",
-        coerce: time_and_texts,
-        returns: long_type,
-        date: false,
-        identity: false,
-        invoke: time_extract,
-    },
-    Definition {
-        name: "TIME_PARSE",
-        coerce: texts_only,
-        returns: timestamp_type,
-        date: false,
-        identity: false,
-        invoke: time_parse,
-    },
-    Definition {
-        name: "TIME_FORMAT",
-        coerce: time_and_texts,
-        returns: text_type,
-        date: false,
-        identity: false,
-        invoke: time_format,
-    },
-    Definition {
-        name: "TIMESTAMPDIFF",
-        coerce: difference_types,
-        returns: long_type,
-        date: false,
-        identity: false,
-        invoke: difference,
-    },
-    Definition {
-        name: "MILLIS_TO_TIMESTAMP",
-        coerce: one_long,
-        returns: timestamp_type,
-        date: false,
-        identity: false,
-        invoke: from_millis,
-    },
-    Definition {
-        name: "TIMESTAMP_TO_MILLIS",
-        coerce: one_time,
-        returns: long_type,
-        date: false,
-        identity: false,
-        invoke: to_millis,
-    },
-    Definition {
-        name: "__TO_TIMESTAMP",
-        coerce: anything,
-        returns: timestamp_type,
-        date: false,
-        identity: true,
-        invoke: to_timestamp,
-    },
-    Definition {
-        name: "__TO_DATE",
-        coerce: anything,
-        returns: timestamp_type,
-        date: true,
-        identity: false,
-        invoke: to_date,
-    },
-    Definition {
-        name: "__TO_VARCHAR",
-        coerce: anything,
-        returns: text_type,
-        date: false,
-        identity: true,
-        invoke: to_varchar,
-    },
-    Definition {
-        name: "__TO_BIGINT",
-        coerce: anything,
-        returns: long_type,
-        date: false,
-        identity: true,
-        invoke: to_bigint,
-    },
+    Definition::new("TIME_FLOOR", bucket_types, timestamp_type, time_floor),
+    Definition::new("TIME_CEIL", bucket_types, timestamp_type, time_floor),
+    Definition::new("TIME_SHIFT", shift_types, timestamp_type, time_shift),
+    Definition::new("TIME_EXTRACT", time_and_texts, long_type, time_extract),
+    Definition::new("TIME_PARSE", texts_only, timestamp_type, time_parse),
+    Definition::new("TIME_FORMAT", time_and_texts, text_type, time_format),
+    Definition::new("TIMESTAMPDIFF", difference_types, long_type, difference),
+    Definition::new("MILLIS_TO_TIMESTAMP", one_long, timestamp_type, from_millis),
+    Definition::new("TIMESTAMP_TO_MILLIS", one_time, long_type, to_millis),
+    Definition::new("__TO_TIMESTAMP", anything, timestamp_type, to_timestamp).identity(),
+    Definition::new("__TO_DATE", anything, timestamp_type, to_date).shown(Shown::Date),
+    Definition::new("__TO_VARCHAR", anything, text_type, to_varchar).identity(),
+    Definition::new("__TO_BIGINT", anything, long_type, to_bigint).identity(),
 ];
 
 fn time_type(name: &str, given: &DataType) -> DfResult<DataType> {
@@ -476,7 +378,7 @@ fn to_date(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef
     Ok(utc(TimestampMillisecondArray::new(floored.into(), times.nulls().cloned())))
 }
 
-/// CAST(x AS VARCHAR): times as `2000-01-02 03:04:05` in the zone, all else by its plain text.
+/// CAST(x AS VARCHAR): times as `2000-01-02 03:04:05` in the zone, doubles as Java writes them, all else by its plain text.
 fn to_varchar(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<ArrayRef> {
     let Some(arg) = args.first() else { return exec_err!("{name} takes a value") };
     let array = arg.clone().into_array(rows)?;
@@ -489,7 +391,27 @@ fn to_varchar(name: &str, args: &[ColumnarValue], rows: usize) -> DfResult<Array
         }
         return Ok(Arc::new(out.finish()));
     }
-    Ok(arrow::compute::cast(&array, &DataType::Utf8View)?)
+    let mut out = StringViewBuilder::with_capacity(rows);
+    match array.data_type() {
+        DataType::Float64 => {
+            for x in array.as_primitive::<Float64Type>() {
+                out.append_option(x.map(|x| java_text(x, &format!("{x:e}"))));
+            }
+        }
+        DataType::Float32 => {
+            for x in array.as_primitive::<Float32Type>() {
+                out.append_option(x.map(|x| java_text(f64::from(x), &format!("{x:e}"))));
+            }
+        }
+        DataType::List(_) => (0..rows).for_each(|row| out.append_option(super::json::list_text(&array, row))),
+        _ => return Ok(arrow::compute::cast(&array, &DataType::Utf8View)?),
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// Plain text of any single values; times in UTC.
+pub(super) fn plain_text(array: &ArrayRef) -> DfResult<ArrayRef> {
+    to_varchar("CAST", &[ColumnarValue::Array(Arc::clone(array))], array.len())
 }
 
 /// CAST(x AS BIGINT): fractions are cut off, text may have them too; what does not fit is null.

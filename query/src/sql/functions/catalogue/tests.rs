@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMillisecondType};
 use freshet_segment::schema::{Column, ColumnType, TableSchema};
 use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::Timeline;
 use futures::TryStreamExt;
 
 use super::{Family, FunctionDoc, SAMPLE, all};
+use crate::columns::{JSON_ITEMS, STORED_TYPE_KEY};
 use crate::testing::{batch, engine, publish};
 use crate::{Engine, QueryError, QueryRequest};
 
@@ -31,8 +32,8 @@ fn sample() -> Arc<Engine> {
     engine(Arc::new(timeline))
 }
 
-/// A cell as the server writes it into JSON, arrays as arrays.
-fn json(array: &dyn Array, row: usize) -> serde_json::Value {
+/// A cell as JSON: as the server writes it, but arrays and JSON as what they are and not as text.
+fn json(array: &dyn Array, field: &Field, row: usize) -> serde_json::Value {
     use serde_json::json;
     if array.is_null(row) || array.data_type() == &DataType::Null {
         return json!(null);
@@ -43,13 +44,18 @@ fn json(array: &dyn Array, row: usize) -> serde_json::Value {
         DataType::Timestamp(..) => {
             json!(Timestamp::from_millis(array.as_primitive::<TimestampMillisecondType>().value(row)).to_iso())
         }
-        DataType::List(_) => {
+        DataType::List(item) => {
             let items = array.as_list::<i32>().value(row);
-            (0..items.len()).map(|i| json(&items, i)).collect()
+            let mark = field.metadata().get(STORED_TYPE_KEY).filter(|t| *t == JSON_ITEMS).map(|_| "JSON".to_owned());
+            let metadata = mark.map(|m| (STORED_TYPE_KEY.to_owned(), m)).into_iter().collect();
+            let item = item.as_ref().clone().with_metadata(metadata);
+            (0..items.len()).map(|i| json(&items, &item, i)).collect()
         }
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => {
             let texts = arrow::compute::cast(array, &DataType::Utf8).expect("text");
-            json!(texts.as_string::<i32>().value(row))
+            let text = texts.as_string::<i32>().value(row);
+            let is_json = field.metadata().get(STORED_TYPE_KEY).is_some_and(|t| t == "JSON");
+            if is_json { serde_json::from_str(text).expect("JSON") } else { json!(text) }
         }
         _ => {
             let numbers = arrow::compute::cast(array, &DataType::Int64).expect("a whole number");
@@ -62,7 +68,9 @@ fn ask(engine: &Arc<Engine>, sql: &str) -> Result<String, QueryError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let batches: Vec<_> = engine.run(QueryRequest::new("doc", sql)).await?.try_collect().await?;
-        let cells = batches.iter().flat_map(|b| (0..b.num_rows()).map(|row| json(b.column(0), row).to_string()));
+        let cells = batches
+            .iter()
+            .flat_map(|b| (0..b.num_rows()).map(|row| json(b.column(0), b.schema().field(0), row).to_string()));
         Ok(cells.collect::<Vec<_>>().join(", "))
     })
 }
@@ -101,4 +109,37 @@ fn rows_are_written_as_readers_need_them() {
         assert!(doc.meaning.ends_with('.') && !doc.meaning.contains('\n'), "{}: {}", doc.name, doc.meaning);
         assert!(doc.example.contains(doc.name), "{}: {}", doc.name, doc.example);
     }
+}
+
+/// What stands before the functions on the page, kept by hand, ends with this line.
+const MARK: &str = "<!-- What follows is made from the catalogue of functions by a test, which says how. -->\n";
+/// Set it to write the page instead of comparing it.
+const WRITE: &str = "FRESHET_WRITE_DOCS";
+
+fn functions_of_the_page() -> String {
+    let mut out = String::new();
+    let mut section = None;
+    for doc in all() {
+        if section != Some(doc.family) {
+            section = Some(doc.family);
+            out.push_str(&format!("\n### {}\n", doc.family.title()));
+        }
+        let forms: Vec<String> = doc.signature.lines().map(|form| format!("**`{form}`**")).collect();
+        out.push_str(&format!("\n{}  \n{}  \n`{}` → `{}`\n", forms.join("  \n"), doc.meaning, doc.example, doc.answer));
+    }
+    out
+}
+
+#[test]
+fn the_page_shows_every_function() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sql.md");
+    let page = std::fs::read_to_string(path).expect("docs/sql.md");
+    let (prose, functions) = page.split_once(MARK).expect("the page has the line that ends its prose");
+    let wanted = functions_of_the_page();
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::write(path, format!("{prose}{MARK}{wanted}")).expect("written");
+        return;
+    }
+    let differs = functions.lines().zip(wanted.lines()).find(|(is, should)| is != should);
+    assert!(functions == wanted, "docs/sql.md differs first at {differs:?}: run this test once with {WRITE}=1");
 }

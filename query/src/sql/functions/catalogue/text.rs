@@ -188,6 +188,14 @@ pub(super) const ROWS: &[FunctionDoc] = &[
         "DECODE_BASE64_UTF8('aGVsbG8=')",
         "\"hello\"",
     ),
+    FunctionDoc::scalar(
+        Text,
+        "STRING_FORMAT",
+        "STRING_FORMAT(format, value, ..)",
+        "The format with its values put in, as in Java: %s %S %d %x %X %o %f %e %E %b %n %%, with `n$`, the flags - + 0 , and blank, width and precision; a null is written `null`.",
+        "STRING_FORMAT('%05d|%-4s|%.2f', 42, 'ab', 1.5)",
+        "\"00042|ab  |1.50\"",
+    ),
 ];
 
 pub(super) const CONDITIONS: &[FunctionDoc] = &[
