@@ -38,17 +38,17 @@ fn reserved(parser: &mut Parser<'_>, keyword: Keyword) -> Option<Result<Expr, Pa
     let parse: fn(&mut Parser<'_>) -> Result<Expr, ParserError> = match keyword {
         // It wants its own name.
         Keyword::SUBSTR | Keyword::SUBSTRING => return Some(parser.parse_substring()),
-        Keyword::CASE => Parser::parse_case_expr,
-        Keyword::NOT => Parser::parse_not,
+        Keyword::CASE => |p| p.parse_case_expr(),
+        Keyword::NOT => |p| p.parse_not(),
         Keyword::CAST => |p| p.parse_cast_expr(CastKind::Cast),
         Keyword::TRY_CAST => |p| p.parse_cast_expr(CastKind::TryCast),
         Keyword::EXISTS => |p| p.parse_exists_expr(false),
-        Keyword::EXTRACT => Parser::parse_extract_expr,
+        Keyword::EXTRACT => |p| p.parse_extract_expr(),
         Keyword::CEIL => |p| p.parse_ceil_floor_expr(true),
         Keyword::FLOOR => |p| p.parse_ceil_floor_expr(false),
-        Keyword::TRIM => Parser::parse_trim_expr,
-        Keyword::OVERLAY => Parser::parse_overlay_expr,
-        Keyword::INTERVAL => Parser::parse_interval,
+        Keyword::TRIM => |p| p.parse_trim_expr(),
+        Keyword::OVERLAY => |p| p.parse_overlay_expr(),
+        Keyword::INTERVAL => |p| p.parse_interval(),
         Keyword::ARRAY => |p| {
             p.expect_token(&Token::LBracket)?;
             p.parse_array_expr(true)

@@ -91,4 +91,6 @@ pub(crate) fn prepare(
 pub(crate) type Settings = BTreeMap<String, String>;
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod tests;

@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, ObjectName, Query, Select, Spanned, Value, VisitorMut,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, ObjectName, Query, Select, Spanned, Value,
+    VisitorMut,
 };
 use freshet_segment::time::{Interval, Period, Timestamp, Zone};
 

@@ -9,7 +9,9 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeListArray, LargeListArray, LargeStringArray,
     ListArray, PrimitiveArray, StringArray, StringViewArray,
 };
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMillisecondType, UInt64Type,
+};
 use arrow::error::ArrowError;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use freshet_segment::time::{Timestamp, Zone};
@@ -53,6 +55,8 @@ pub enum Cells<'a> {
     LargeList(&'a LargeListArray),
     /// Lists of one length.
     FixedList(&'a FixedSizeListArray),
+    /// Lists whose elements are JSON texts, each row as one JSON text.
+    JsonList(StringArray),
 }
 
 /// Whether cells of a type have a text. What is left out (structs, maps, intervals, times of day) SQL cannot return in Druid.
@@ -77,6 +81,17 @@ pub fn can_write(data_type: &DataType) -> bool {
 }
 
 impl<'a> Cells<'a> {
+    /// Downcasts a column of an answer, which may be marked as an array of JSON.
+    ///
+    /// # Errors
+    /// When it is of a type that has no text form.
+    pub fn of(column: &'a ArrayRef, field: &Field) -> Result<Self, ArrowError> {
+        match (field.metadata().get("freshet.type").map(String::as_str), column.as_list_opt::<i32>()) {
+            (Some("JSON ARRAY"), Some(lists)) => Ok(Self::JsonList(json_lists(lists)?)),
+            _ => Self::new(column),
+        }
+    }
+
     /// Downcasts a column.
     ///
     /// # Errors
@@ -133,6 +148,7 @@ impl<'a> Cells<'a> {
             Self::List(array) => array.is_null(row),
             Self::LargeList(array) => array.is_null(row),
             Self::FixedList(array) => array.is_null(row),
+            Self::JsonList(array) => array.is_null(row),
         }
     }
 
@@ -163,6 +179,14 @@ impl<'a> Cells<'a> {
         }
         if let Some(value) = self.text(row) {
             write_string(out, value, text);
+            return;
+        }
+        if let Self::JsonList(array) = self {
+            if stringify_arrays {
+                write_string(out, array.value(row), text);
+            } else {
+                out.extend_from_slice(array.value(row).as_bytes());
+            }
             return;
         }
         if let Some(items) = self.list(row) {
@@ -197,6 +221,8 @@ impl<'a> Cells<'a> {
         }
         if let Some(value) = self.text(row) {
             write_csv_text(out, value);
+        } else if let Self::JsonList(array) = self {
+            write_csv_text(out, array.value(row));
         } else if self.list(row).is_some() {
             let mut text = Vec::new();
             self.write_text(&mut text, row, zone);
@@ -213,6 +239,8 @@ impl<'a> Cells<'a> {
         }
         if let Some(value) = self.text(row) {
             out.extend_from_slice(value.as_bytes());
+        } else if let Self::JsonList(array) = self {
+            out.extend_from_slice(array.value(row).as_bytes());
         } else if let Some(items) = self.list(row) {
             write_list(out, &items, Text::Plain, zone);
         } else {
@@ -237,6 +265,16 @@ impl<'a> Cells<'a> {
 /// A sketch in an answer is the JSON text of its bytes: base64 between quotes.
 fn quoted_base64(sketches: &BinaryArray) -> StringArray {
     sketches.iter().map(|bytes| bytes.map(|bytes| format!("\"{}\"", BASE64_STANDARD.encode(bytes)))).collect()
+}
+
+fn json_lists(lists: &ListArray) -> Result<StringArray, ArrowError> {
+    let rows = lists.iter().map(|items| {
+        let Some(items) = items else { return Ok(None) };
+        let items = arrow::compute::cast(&items, &DataType::Utf8View)?;
+        let items: Vec<&str> = items.as_string_view().iter().map(|item| item.unwrap_or("null")).collect();
+        Ok(Some(format!("[{}]", items.join(","))))
+    });
+    rows.collect()
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

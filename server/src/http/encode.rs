@@ -198,7 +198,9 @@ impl Encoder {
         if let Some(stream) = &mut self.arrow {
             return stream.push(batch);
         }
-        let cells = batch.columns().iter().map(Cells::new).collect::<Result<Vec<_>, _>>()?;
+        let schema = batch.schema();
+        let columns = batch.columns().iter().zip(schema.fields());
+        let cells = columns.map(|(column, field)| Cells::of(column, field)).collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             match self.shape.format {
                 Format::Object | Format::ObjectLines => self.object_row(&cells, row),

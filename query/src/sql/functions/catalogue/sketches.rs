@@ -77,7 +77,7 @@ pub(super) const ROWS: &[FunctionDoc] = &[
         "THETA_SKETCH_ESTIMATE_WITH_ERROR_BOUNDS(sketch [, deviations])",
         "The estimate and its bounds as JSON.",
         "SELECT THETA_SKETCH_ESTIMATE_WITH_ERROR_BOUNDS(DS_THETA(city), 1) FROM t",
-        "\"{\\\"estimate\\\":2.0,\\\"highBound\\\":2.0,\\\"lowBound\\\":2.0,\\\"numStdDev\\\":1}\"",
+        "{\"estimate\":2.0,\"highBound\":2.0,\"lowBound\":2.0,\"numStdDev\":1}",
     ),
     read(
         "THETA_SKETCH_UNION",
