@@ -174,14 +174,6 @@ fn types_of(field: &Field) -> (NativeType, SqlType) {
     scalar_types(field.data_type())
 }
 
-/// What people call a type of Arrow.
-pub(crate) fn type_name(data_type: &DataType) -> String {
-    match scalar_types(data_type) {
-        (NativeType::Complex, _) => "a sketch".to_owned(),
-        (_, sql_type) => sql_type.to_string(),
-    }
-}
-
 fn scalar_types(data_type: &DataType) -> (NativeType, SqlType) {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => (NativeType::String, SqlType::Varchar),
@@ -221,7 +213,10 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             format!("{} ARRAY", type_name(item.data_type()))
         }
-        _ => scalar_types(data_type).1.to_string(),
+        _ => match scalar_types(data_type) {
+            (NativeType::Complex, _) => "a sketch".to_owned(),
+            (_, sql_type) => sql_type.to_string(),
+        },
     }
 }
 

@@ -41,15 +41,15 @@ use crate::context::{Deadline, LeftOut, QueryContext};
 use crate::error::{QueryError, Result};
 use crate::plan::grouping_sets::{GuardGroupingSets, ProjectGroupingKeys};
 use crate::plan::interrupt::make_interruptible;
+use crate::plan::lenient::LenientComparisons;
 use crate::plan::one_zero::OneZero;
 use crate::plan::order_check;
-use crate::plan::lenient::LenientComparisons;
 use crate::plan::unnest;
 use crate::request::{Missing, QueryOptions, QueryRequest, ReadingInfo, RunningQuery};
 use crate::sql;
 use crate::sql::aggregates;
 use crate::sql::functions::{self, catalogue};
-use crate::sql::resolve::{Scope, planning_error};
+use crate::sql::resolve::{Calls, Scope, planning_error};
 use crate::sql::system::{CATALOG, DEFAULT_SCHEMA, QueryCatalog, SystemSource};
 use crate::stream::{Message, ResultStream};
 
@@ -129,6 +129,7 @@ struct Planned {
     schema: SchemaRef,
     reading: ReadingInfo,
     settings: sql::Settings,
+    calls: Calls,
 }
 
 impl Engine {
@@ -322,7 +323,17 @@ impl Engine {
             let rows = explain(&physical, &columns, &prepared.tables)?;
             let schema = rows.schema();
             let columns = schema.fields().iter().map(|f| OutputColumn::new(f.name().clone(), f, None)).collect();
-            return Ok(Planned { plan: None, rows: Some(rows), task, query, columns, schema, reading: info, settings });
+            return Ok(Planned {
+                plan: None,
+                rows: Some(rows),
+                task,
+                query,
+                columns,
+                schema,
+                reading: info,
+                settings,
+                calls: prepared.calls,
+            });
         }
         let schema = Arc::new(Schema::new(
             fields
@@ -332,7 +343,17 @@ impl Engine {
                 .map(|(f, c)| f.as_ref().clone().with_name(&c.name))
                 .collect::<Vec<_>>(),
         ));
-        Ok(Planned { plan: Some(physical), rows: None, task, query, columns, schema, reading: info, settings })
+        Ok(Planned {
+            plan: Some(physical),
+            rows: None,
+            task,
+            query,
+            columns,
+            schema,
+            reading: info,
+            settings,
+            calls: prepared.calls,
+        })
     }
 }
 
@@ -460,15 +481,15 @@ fn unreadable(error: &SegmentError) -> Option<SegmentId> {
 }
 
 async fn drive(planned: Planned, sender: &mpsc::Sender<Result<Message>>, given: &mut bool) -> Result<()> {
-    let Planned { plan, rows, task, schema, .. } = planned;
+    let Planned { plan, rows, task, schema, calls, .. } = planned;
     if let Some(rows) = rows {
         let _ = sender.send(Ok(Message::Batch(rows))).await;
     }
     let Some(plan) = plan else { return Ok(()) };
     // Literals of aggregates and frames of windows are looked at only now.
-    let mut batches = execute_stream(plan, task).map_err(planning_error)?;
+    let mut batches = execute_stream(plan, task).map_err(|e| planning_error(e, &calls))?;
     while let Some(batch) = batches.next().await {
-        let batch = rename(&batch.map_err(planning_error)?, &schema)?;
+        let batch = rename(&batch.map_err(|e| planning_error(e, &calls))?, &schema)?;
         if batch.num_rows() == 0 {
             continue;
         }

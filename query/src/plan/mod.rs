@@ -2,9 +2,9 @@
 
 pub(crate) mod grouping_sets;
 pub(crate) mod interrupt;
+pub(crate) mod lenient;
 pub(crate) mod one_zero;
 pub(crate) mod order_check;
-pub(crate) mod lenient;
 pub(crate) mod prune;
 pub(crate) mod pushdown;
 pub(crate) mod table;

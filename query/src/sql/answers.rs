@@ -80,6 +80,10 @@ fn lists_of_a_row_stand_beside_it() {
         ["9|8"]
     );
     assert_eq!(rows("SELECT x FROM UNNEST(ARRAY[3, NULL, 1]) AS u(x)"), ["3", "null", "1"]);
+    assert_eq!(
+        rows("SELECT x FROM wiki AS w, UNNEST(ARRAY[w.added, 5]) AS u(x) WHERE w.score = 3.25 ORDER BY x"),
+        ["5", "7"]
+    );
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn failures_of_types_are_plain_sentences_with_a_place() {
             "NATURAL JOIN is not supported (line [1], column [38])",
             Some("USING"),
         ),
-        ("SELECT page, COUNT(*) FROM wiki", "Expression 'wiki.page' is not being grouped", Some("GROUP BY")),
+        ("SELECT page, COUNT(*) FROM wiki", "Expression 'page' is not being grouped", Some("GROUP BY")),
         (
             "SELECT JSON_VALUE(page, 'a') FROM wiki",
             "JSON_VALUE: `a` is not a path: write $, $.name, $['name'] or $.list[0] (line [1], column [25])",

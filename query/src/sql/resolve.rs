@@ -11,7 +11,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::{Position, QueryError, Result};
-use crate::sql::aggregates;
 use crate::sql::dialect::position_of_span;
 use crate::sql::system;
 use crate::sql::wording;
@@ -312,8 +311,8 @@ pub(crate) fn planning_error(error: DataFusionError, calls: &Calls) -> QueryErro
         end_line: s.end.line,
         end_column: s.end.column.saturating_sub(1).max(1),
     });
-    match error.find_root() {
-        DataFusionError::SchemaError(schema_error, _) => match schema_error.as_ref() {
+    if let DataFusionError::SchemaError(schema_error, _) = error.find_root() {
+        match schema_error.as_ref() {
             SchemaError::FieldNotFound { field, valid_fields } => {
                 return unknown_column(field, valid_fields, diagnosed);
             }
@@ -327,11 +326,11 @@ pub(crate) fn planning_error(error: DataFusionError, calls: &Calls) -> QueryErro
                     .with_hint(Some(hint.to_owned()));
             }
             _ => {}
-        },
-        _ => {}
+        }
     }
     let error = QueryError::from_datafusion(error);
-    let (QueryError::Invalid { message, .. } | QueryError::Runtime { message }) = &error else { return error };
+    // What has its place or its hint is one of ours that passed through; what happens at run time is worded already.
+    let QueryError::Invalid { message, position: None, hint: None } = &error else { return error };
     let place = diagnosed.or_else(|| calls.place(message));
     let wording = wording::of(message);
     // Where a function of ours stands for another, only its own name is in the query.

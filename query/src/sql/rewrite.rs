@@ -129,6 +129,8 @@ impl Rewriter<'_> {
                 Expr::ILike { negated, any, expr, pattern: Box::new(pattern), escape_char }
             }
             Expr::Function(function) => self.function(function)?,
+            // The planner reads the elements of a literal array without the query around it.
+            Expr::Array(array) if !array.elem.is_empty() => call("make_array", array.elem),
             // The one function that is written without brackets and that the parser does not know.
             Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("PI") => {
                 call("PI", Vec::new())

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::sql::aggregates;
+
 /// What a failure says, and what to do about it.
 pub(crate) struct Wording {
     pub(crate) message: String,
@@ -15,15 +17,21 @@ type Rule = (&'static str, &'static str, Option<&'static str>);
 
 /// Pattern, sentence, hint. The first that matches is taken.
 const RULES: &[Rule] = &[
-    // A function of ours said what is wrong itself.
-    (r"(?s)user-defined coercion failed with: Error during planning: (.*?)\.? No function matches", "$1", None),
+    (r"Function '(\w+)'.*, but received String \(", "\u{1}$1\u{2} takes numbers and was given a VARCHAR", None),
     (r"min/max was called with (\d+) arguments", "MIN and MAX take 1 argument and were given $1", None),
+    // A function of ours said what is wrong itself.
+    (
+        r"(?s)user-defined coercion failed with: (?:Error during planning: |Execution error: )?(.*?)\.? No function matches",
+        "$1",
+        None,
+    ),
     (
         r"Function '(\w+)' expects (\d+) arguments but received (\d+)",
         "\u{1}$1\u{2} takes $2 arguments and was given $3",
         None,
     ),
     (r"(?s)argument types '(\w+)\(\)'", "\u{1}$1\u{2} takes arguments and was given none", None),
+    (r"(?s)argument types 'make_array\((.*?)\)'", "the elements of an ARRAY must be of one type, not $1", None),
     (r"(?s)array_element.*argument types '\w+\((.*?)\)'", "only an ARRAY has elements: [ ] cannot follow $1", None),
     (r"(?s)argument types '(\w+)\((.*?)\)'", "\u{1}$1\u{2} does not take $2", None),
     (
@@ -52,6 +60,11 @@ const RULES: &[Rule] = &[
         Some("write a comparison, such as x > 0"),
     ),
     (r"Unary operator 'NOT' requires a boolean expression, got (.+)", "NOT takes a BOOLEAN, not $1", None),
+    (
+        r"Aggregate can not be used as a sliding accumulator.*: (\w+)\(",
+        "\u{1}$1\u{2} works over a window that begins with UNBOUNDED PRECEDING, and not over one that slides",
+        None,
+    ),
     (r"Substring without for/from", "SUBSTRING takes a text, a start, and perhaps a length", None),
     (
         r"unnest\(\) (can only be applied to|does not support)",
@@ -60,7 +73,7 @@ const RULES: &[Rule] = &[
     ),
     (r"Invalid function '(\w+)'", "\u{1}$1\u{2} needs OVER", Some("write it as F(..) OVER (ORDER BY ..)")),
     (
-        r#"column "(.+?)" must appear in the GROUP BY clause"#,
+        r#"column "(?:[^"]*\.)?([^".]+)" must appear in the GROUP BY clause"#,
         "Expression '$1' is not being grouped",
         Some("add it to GROUP BY, or put it into an aggregate such as MAX or ANY_VALUE"),
     ),
@@ -80,7 +93,7 @@ const RULES: &[Rule] = &[
         Some("write it as a join"),
     ),
     (
-        r"Cannot cast string '(.*)' to value of (\w+) type",
+        r"Cannot cast string '((?s).*)' to value of (\w+) type",
         "'$1' is no $2",
         Some("CAST gives null instead of this failure"),
     ),
@@ -122,7 +135,8 @@ static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
 /// The sentence for a failure's text.
 pub(crate) fn of(text: &str) -> Wording {
     let Some(compiled) = COMPILED.as_ref() else { return Wording { message: text.to_owned(), hint: None } };
-    let text = compiled.types.iter().fold(text.to_owned(), |text, (p, word)| p.replace_all(&text, *word).into_owned());
+    let text = aggregates::with_shown_names(text);
+    let text = compiled.types.iter().fold(text, |text, (p, word)| p.replace_all(&text, *word).into_owned());
     let Some((found, sentence, hint)) =
         compiled.rules.iter().find_map(|(p, sentence, hint)| Some((p.captures(&text)?, sentence, hint)))
     else {
@@ -175,7 +189,7 @@ mod tests {
             (
                 "Column in SELECT must be in GROUP BY or an aggregate function: While expanding wildcard, column \"t1.n\" must appear \
                  in the GROUP BY clause or must be part of an aggregate function, currently only \"x\" appears",
-                "Expression 't1.n' is not being grouped",
+                "Expression 'n' is not being grouped",
             ),
             ("Error during planning: something else\nand more", "something else"),
         ] {

@@ -80,7 +80,9 @@ fn what_is_wrong_is_said_in_sqls_words() {
         ),
     ] {
         let error = failure(&format!("SELECT {call} FROM wiki"));
-        assert_eq!(error.to_string(), message, "{call}");
+        let text = error.to_string();
+        // With the call's place behind it, where the planner knows which call it was.
+        assert!(text == message || text == format!("{message} (line [1], column [8])"), "{call}: {text}");
         assert_eq!(error.kind(), ErrorKind::Invalid, "{call}");
     }
 }

@@ -3,6 +3,7 @@
 //! Elements are compared as the rows of Arrow's row format, so any type works and null equals null. What a function picks from its
 //! arguments is a list of places, gathered once per batch.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StringViewBuilder, UInt64Array};
@@ -91,7 +92,7 @@ fn common(name: &str, a: &DataType, b: &DataType) -> DfResult<DataType> {
         (DataType::Timestamp(..), DataType::Timestamp(..)) => timestamp_type(),
         (a, b) if (is_text(a) && b.is_numeric()) || (a.is_numeric() && is_text(b)) => DataType::Utf8View,
         (DataType::List(_), DataType::List(_)) => {
-            list_of(common(name, &element(name, &[a.clone()], 0)?, &element(name, &[b.clone()], 0)?)?)
+            list_of(common(name, &element(name, from_ref(a), 0)?, &element(name, from_ref(b), 0)?)?)
         }
         (a, b) if a == b => a.clone(),
         (a, b) => return plan_err!("{name}: a {} and a {} cannot be compared", type_name(a), type_name(b)),
