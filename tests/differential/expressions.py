@@ -28,7 +28,7 @@
 
 Kept out, because both are right in their own way: days added in a zone (of a local time that comes twice DuckDB takes the second, Druid
 the first: `time_shift.slt`); `ABS` and `-` of the smallest long, and its division by -1 (an error here: `errors.slt`); text of doubles (Java's form here), LOWER and UPPER of letters that become two,
-equality of doubles that were computed with rounding, sums whose terms cancel.
+equality of doubles that were computed with rounding, sums whose terms cancel, the place of NaN in an order.
 """
 
 from nodes import B, D, L, S, T, Node
