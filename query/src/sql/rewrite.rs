@@ -418,10 +418,6 @@ impl Rewriter<'_> {
                 set_name(&mut f, "LENGTH");
                 Expr::Function(f)
             }
-            "NVL" => {
-                set_name(&mut f, "COALESCE");
-                Expr::Function(f)
-            }
             "CEILING" => {
                 set_name(&mut f, "CEIL");
                 Expr::Function(f)
