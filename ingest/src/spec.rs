@@ -14,6 +14,10 @@ use freshet_segment::id::TableName;
 use freshet_segment::schema::ColumnType;
 use freshet_segment::time::{Granularity, Period, Timestamp, Zone};
 
+use crate::decode::Decoder;
+use crate::decode::flatten::{FlattenDecoder, FlattenSpec};
+use crate::decode::json::JsonDecoder;
+use crate::decode::text::{DelimitedDecoder, DelimitedFormat, LineDecoder, RegexDecoder, RegexFormat};
 use crate::error::{IngestError, Result};
 
 /// Everything a supervisor needs to keep one table filled from one source.
@@ -99,10 +103,38 @@ impl KafkaSpec {
 }
 
 /// How bytes become rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum DecoderSpec {
     /// JSON objects; one record may hold several.
     Json,
+    /// JSON objects with columns picked out of nested values.
+    Flatten(FlattenSpec),
+    /// Lines of separated fields.
+    Delimited(DelimitedFormat),
+    /// Lines that a pattern takes apart.
+    Regex(RegexFormat),
+    /// Lines that are one column, `line`.
+    Lines,
+}
+
+impl DecoderSpec {
+    /// The decoder.
+    pub(crate) fn decoder(&self) -> Box<dyn Decoder> {
+        match self {
+            Self::Json => Box::new(JsonDecoder::default()),
+            Self::Flatten(spec) => FlattenDecoder::boxed(Some(spec.clone())),
+            Self::Delimited(format) => Box::new(DelimitedDecoder::new(format.clone())),
+            Self::Regex(format) => Box::new(RegexDecoder::new(format.clone())),
+            Self::Lines => Box::new(LineDecoder::default()),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        match self {
+            Self::Delimited(format) => format.check(),
+            Self::Json | Self::Flatten(_) | Self::Regex(_) | Self::Lines => Ok(()),
+        }
+    }
 }
 
 /// Where a row's time stands, and what to do without it.
@@ -283,6 +315,7 @@ impl SupervisorSpec {
                 "take hour, day or month; queryGranularity may be none",
             );
         }
+        self.decoder.check()?;
         let SourceSpec::Kafka(kafka) = &self.source;
         kafka.check()
     }

@@ -19,12 +19,11 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::counts::{Account, Counts};
 use crate::dead_letter::{DeadLetter, quote};
-use crate::decode::json::JsonDecoder;
 use crate::decode::{BadField, DecodeRules, Decoder, Rows};
 use crate::error::{IngestError, Result};
 use crate::sealing::Writer;
 use crate::source::{Offset, RawBatch, RawRecord, Source, SourceError, StreamPartition};
-use crate::spec::{DecoderSpec, SupervisorSpec, TuningSpec};
+use crate::spec::{SupervisorSpec, TuningSpec};
 use crate::supervisor::KeptOffsets;
 use crate::tables::Node;
 use crate::transform::TimeColumn;
@@ -109,9 +108,7 @@ impl StreamTask {
         let spec = Arc::clone(&self.spec);
         let time = TimeColumn::new(&spec.time, &spec.granularity);
         let mut rows = Rows::new(DecodeRules::new(&spec.dimensions, &spec.time, time, BadField::Null));
-        let mut decoder: Box<dyn Decoder> = match spec.decoder {
-            DecoderSpec::Json => Box::new(JsonDecoder::default()),
-        };
+        let mut decoder = spec.decoder.decoder();
         let crate::spec::SourceSpec::Kafka(kafka) = &spec.source;
         let timeout = kafka.poll_timeout.clamp(Duration::from_millis(1), Duration::from_secs(1));
         let mut batch = RawBatch::default();

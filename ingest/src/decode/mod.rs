@@ -12,9 +12,13 @@
 //! ```
 
 mod columns;
+pub mod flatten;
 pub mod json;
 mod nested;
 mod rows;
+#[cfg(test)]
+mod testing;
+pub mod text;
 mod values;
 
 pub use rows::{At, BadField, DecodeRules, FieldError, Rejection, Rows};

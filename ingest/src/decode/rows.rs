@@ -314,6 +314,16 @@ impl Rows {
         id
     }
 
+    /// Whether the spec lists the column.
+    pub(super) fn is_declared(&self, name: &str) -> bool {
+        self.rules.declared.contains_key(name)
+    }
+
+    /// The field that holds the time.
+    pub(super) fn time_column(&self) -> &str {
+        &self.rules.time_column
+    }
+
     pub(super) fn is_named(&self, slot: SlotId, name: &str) -> bool {
         self.slots.get(slot as usize).is_some_and(|slot| &*slot.name == name)
     }

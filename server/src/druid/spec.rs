@@ -281,7 +281,7 @@ fn io_config(io: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<(Kafka
                 .hint("name the topic, for example \"clicks\""));
         }
     };
-    let decoder = input_format(io, without_effect)?;
+    let decoder = super::input_format::input_format(io, without_effect)?;
     let properties = properties(io)?;
     let mut kafka = KafkaSpec::new(topic, "");
     kafka.properties = properties;
@@ -335,40 +335,6 @@ fn on_data_loss(io: &Reader<'_>) -> Result<OnDataLoss, Problem> {
         .at(io.at("onDataLoss"))
         .hint("stop waits for you; skip notes the lost range in sys.data_gaps and goes on")),
     }
-}
-
-fn input_format(io: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<DecoderSpec, Problem> {
-    let Some(reader) = io.object("inputFormat")? else {
-        return Err(Problem::invalid("inputFormat is missing")
-            .at(io.at("inputFormat"))
-            .hint("set \"inputFormat\": {\"type\": \"json\"}"));
-    };
-    match reader.text("type")? {
-        Some("json") => {}
-        other => {
-            let said = other.map_or("without a type".to_owned(), |name| format!("of type \"{name}\""));
-            return Err(Problem::invalid(format!("an inputFormat {said} is not supported yet"))
-                .at(reader.at("type"))
-                .hint("send JSON to the topic, and set \"type\": \"json\""));
-        }
-    }
-    if let Some(flatten) = reader.object("flattenSpec")? {
-        flatten
-            .not_yet("fields", "leave flattenSpec out: nested values are kept as JSON, and JSON_VALUE reads them")?;
-        // Root fields are always found.
-        if flatten.bool("useFieldDiscovery")? == Some(false) {
-            return Err(Problem::invalid("flattenSpec without field discovery and without fields would read nothing")
-                .at(flatten.at("useFieldDiscovery"))
-                .hint("leave flattenSpec out"));
-        }
-        flatten.finish()?;
-    }
-    reader.without_effect(
-        &["featureSpec", "keepNullColumns", "assumeNewlineDelimited", "useJsonNodeReader"],
-        without_effect,
-    );
-    reader.finish()?;
-    Ok(DecoderSpec::Json)
 }
 
 fn properties(io: &Reader<'_>) -> Result<BTreeMap<String, String>, Problem> {
