@@ -13,7 +13,7 @@
 //! and has it still.
 //!
 //! All numbers of a table stand under one lock and each change of them is balanced, so nobody ever reads a sum that does
-//! not hold. `late` and `duplicate` stay zero until there is a rejection period and a dedup key.
+//! not hold. `duplicate` stays zero until there is a dedup key.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 //! read files of this machine, and a spec comes from the network.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct SupervisorSpec {
     pub dimensions: DimensionsSpec,
     /// Size of time buckets.
     pub granularity: GranularitySpec,
+    /// Which times are taken.
+    pub accepted: AcceptedTime,
     /// What happens on bad rows.
     pub tuning: TuningSpec,
     /// Whether it is created without running.
@@ -249,6 +252,31 @@ impl Default for GranularitySpec {
             segment: Granularity::Period(Period { months: 0, days: 1, millis: 0 }, Zone::Utc),
             query: Granularity::None,
         }
+    }
+}
+
+/// Which times are taken; rows outside are left out and counted as late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AcceptedTime {
+    /// How far before the moment of reading a row may lie.
+    pub late_by: Option<Duration>,
+    /// How far after the moment of reading a row may lie.
+    pub early_by: Option<Duration>,
+    /// The earliest time.
+    pub from: Option<Timestamp>,
+}
+
+impl AcceptedTime {
+    /// The milliseconds taken at a moment; nothing when all are.
+    pub fn at(&self, now: Timestamp) -> Option<Range<i64>> {
+        if *self == Self::default() {
+            return None;
+        }
+        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        let late = self.late_by.map(|d| now.as_millis().saturating_sub(millis(d)));
+        let start = late.into_iter().chain(self.from.map(Timestamp::as_millis)).max().unwrap_or(i64::MIN);
+        let early = |d| now.as_millis().saturating_add(millis(d)).saturating_add(1);
+        Some(start..self.early_by.map_or(i64::MAX, early))
     }
 }
 

@@ -258,7 +258,8 @@ impl StreamTask {
         decoder: &mut dyn Decoder,
     ) -> BTreeMap<i32, Counts> {
         rows.begin(&self.writer.appender.table().schema());
-        let seen = |rows: &Rows| (rows.len() as u64, rows.refused(), rows.rows_with_errors());
+        rows.accept(self.spec.accepted.at(self.node.clock.now()));
+        let seen = |rows: &Rows| (rows.len() as u64, rows.refused(), rows.rows_with_errors(), rows.late());
         let mut counts: BTreeMap<i32, Counts> = BTreeMap::new();
         for (number, record) in (0u32..).zip(fresh) {
             let of = counts.entry(record.partition.0).or_default();
@@ -270,11 +271,12 @@ impl StreamTask {
             let before = seen(rows);
             decoder.decode(number, payload, rows);
             let after = seen(rows);
-            let (stored, rejected) = (after.0 - before.0, after.1 - before.1);
+            let (stored, rejected, late) = (after.0 - before.0, after.1 - before.1, after.3 - before.3);
             *of += Counts {
-                read: stored + rejected,
+                read: stored + rejected + late,
                 stored,
                 rejected,
+                late,
                 processed_with_error: after.2 - before.2,
                 bytes: payload.len() as u64,
                 ..Counts::default()

@@ -152,6 +152,9 @@ pub struct Rows {
 
     times: Vec<i64>,
     records: Vec<u32>,
+    /// Rows whose time lies outside are left out.
+    accepted: Option<Range<i64>>,
+    late_rows: u64,
     refused_rows: u64,
     rejections: Vec<Rejection>,
     field_errors: Vec<FieldError>,
@@ -179,6 +182,8 @@ impl Rows {
             compactor: Compactor::default(),
             times: Vec::new(),
             records: Vec::new(),
+            accepted: None,
+            late_rows: 0,
             refused_rows: 0,
             rejections: Vec::new(),
             field_errors: Vec::new(),
@@ -209,6 +214,7 @@ impl Rows {
         self.columns_left = COLUMN_COUNT_MAX.saturating_sub(schema.columns().len() + new);
         self.times.clear();
         self.records.clear();
+        self.late_rows = 0;
         self.refused_rows = 0;
         self.rejections.clear();
         self.field_errors.clear();
@@ -218,6 +224,16 @@ impl Rows {
         self.time = None;
         self.refusal = None;
         self.field_errors_before = 0;
+    }
+
+    /// From now on, leaves out rows whose time lies outside of these milliseconds; with none, all are taken.
+    pub fn accept(&mut self, millis: Option<Range<i64>>) {
+        self.accepted = millis;
+    }
+
+    /// How many rows lay outside the accepted time.
+    pub fn late(&self) -> u64 {
+        self.late_rows
     }
 
     /// Finished rows.
@@ -266,7 +282,7 @@ impl Rows {
     }
 
     fn ordinal(&self) -> u64 {
-        self.times.len() as u64 + self.refused_rows
+        self.times.len() as u64 + self.refused_rows + self.late_rows
     }
 
     /// Number of the row being read among those of its record.
@@ -414,6 +430,11 @@ impl Rows {
                 None => self.rules.time.missing(),
             };
             match time {
+                Ok(millis) if self.accepted.as_ref().is_some_and(|taken| !taken.contains(&millis)) => {
+                    self.take_back_cells();
+                    self.late_rows += 1;
+                    return;
+                }
                 Ok(millis) => {
                     if self.field_errors.len() > self.field_errors_before {
                         self.rows_with_errors += 1;
@@ -444,13 +465,17 @@ impl Rows {
         self.take_back(record);
     }
 
-    fn take_back(&mut self, record: u32) {
+    fn take_back_cells(&mut self) {
         let row = self.row();
         for slot in self.touched.drain(..) {
             self.slots[slot as usize].pop(row);
         }
         self.field_errors.truncate(self.field_errors_before);
         self.time = None;
+    }
+
+    fn take_back(&mut self, record: u32) {
+        self.take_back_cells();
         let (at, reason, hint) =
             self.refusal.take().unwrap_or_else(|| (At::Row, "the row was refused".to_owned(), None));
         if self.rejections.len() < REJECTIONS_MAX {

@@ -21,7 +21,7 @@ use crate::ingest::tests::{column, options, request, rows};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::source::{Bounds, RawBatch, Source, SourceError};
 use crate::spec::{
-    DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, TimeSpec, TuningSpec,
+    AcceptedTime, DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, TimeSpec, TuningSpec,
 };
 
 fn spec(id: &str, kafka: KafkaSpec) -> SupervisorSpec {
@@ -37,6 +37,7 @@ fn spec(id: &str, kafka: KafkaSpec) -> SupervisorSpec {
         time: TimeSpec::auto("ts"),
         dimensions: DimensionsSpec::discovered(),
         granularity: GranularitySpec::default(),
+        accepted: AcceptedTime::default(),
         tuning: TuningSpec::default(),
         suspended: false,
         document: Arc::from("{}"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_ingest::spec::{
-    DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, OnDataLoss, SourceSpec,
+    AcceptedTime, DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, OnDataLoss, SourceSpec,
     SupervisorSpec, TimeFormat, TimeSpec, TuningSpec, check_property,
 };
 use freshet_segment::schema::ColumnType;
@@ -67,6 +67,7 @@ pub fn parse(bytes: &[u8]) -> Result<SupervisorSpec, Problem> {
     schema.finish()?;
 
     let (source, decoder) = io_config(&io, &mut without_effect)?;
+    let accepted = accepted(&io)?;
     io.finish()?;
     let tuning = match tuning {
         Some(reader) => tuning_config(reader, &mut without_effect)?,
@@ -84,6 +85,7 @@ pub fn parse(bytes: &[u8]) -> Result<SupervisorSpec, Problem> {
         time,
         dimensions,
         granularity,
+        accepted,
         tuning,
         suspended,
         document: Arc::from(text),
@@ -304,9 +306,6 @@ fn io_config(io: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<(Kafka
     {
         without_effect.push(io.at("replicas"));
     }
-    for key in ["lateMessageRejectionPeriod", "earlyMessageRejectionPeriod", "lateMessageRejectionStartDateTime"] {
-        io.not_yet(key, "leave it out: late and early rows are kept, and queries choose the time range")?;
-    }
     io.not_yet("autoScalerConfig", "leave it out, and set taskCount")?;
     io.without_effect(
         &[
@@ -321,6 +320,21 @@ fn io_config(io: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<(Kafka
         without_effect,
     );
     Ok((kafka, decoder))
+}
+
+fn accepted(io: &Reader<'_>) -> Result<AcceptedTime, Problem> {
+    let key = "lateMessageRejectionStartDateTime";
+    let from = match io.text(key)? {
+        None => None,
+        Some(text) => Some(Timestamp::parse(text).map_err(|error| Problem::from_segment(error).at(io.at(key)))?),
+    };
+    let late_by = period(io, "lateMessageRejectionPeriod")?;
+    if from.is_some() && late_by.is_some() {
+        return Err(Problem::invalid("lateMessageRejectionPeriod and lateMessageRejectionStartDateTime exclude each other")
+            .at(io.at(key))
+            .hint("keep one of the two"));
+    }
+    Ok(AcceptedTime { late_by, early_by: period(io, "earlyMessageRejectionPeriod")?, from })
 }
 
 /// Ours: what happens when the topic no longer holds the records that come next.

@@ -124,3 +124,27 @@ fn formats_that_cannot_be_meant_are_refused() {
     assert!(DelimitedFormat { delimiter: "ab".to_owned(), ..csv(&["a"]) }.check().is_err());
     assert!(DelimitedFormat { list_delimiter: ",".to_owned(), ..csv(&["a"]) }.check().is_err());
 }
+
+#[test]
+fn rows_outside_the_accepted_time_are_counted_and_leave_nothing_behind() {
+    let time = crate::spec::TimeSpec::auto("ts");
+    let column = crate::transform::TimeColumn::new(&time, &crate::spec::GranularitySpec::default());
+    let rules = crate::decode::DecodeRules::new(&discovered(), &time, column, crate::decode::BadField::Null);
+    let mut rows = Rows::new(rules);
+    rows.begin(&Arc::new(freshet_segment::schema::TableSchema::new(vec![]).expect("a schema")));
+    let accepted = crate::spec::AcceptedTime {
+        late_by: Some(std::time::Duration::from_millis(10)),
+        early_by: Some(std::time::Duration::from_millis(5)),
+        from: None,
+    };
+    rows.accept(accepted.at(freshet_segment::time::Timestamp::from_millis(100)));
+    let mut decoder = DelimitedDecoder::new(csv(&["ts", "a"]));
+    decoder.decode(0, b"89,old\n90,a\n105,b\nx,bad\n106,new\n", &mut rows);
+    assert_eq!((rows.times(), rows.late(), rows.refused()), ([90, 105].as_slice(), 2, 1));
+    assert_eq!(rows.rejections()[0].row, 3, "late rows are rows");
+    let schema = freshet_segment::schema::TableSchema::new(vec![]).expect("a schema");
+    let schema = schema.widen(&rows.observed()).expect("widens").expect("wider");
+    let batch = rows.batch(&schema, 0..2).expect("a batch");
+    let texts = arrow::array::AsArray::as_string::<i32>(batch.column(1)).iter().flatten().collect::<Vec<_>>();
+    assert_eq!(texts, ["a", "b"]);
+}

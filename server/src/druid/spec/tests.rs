@@ -1,5 +1,8 @@
 use serde_json::{Value, json};
 
+use freshet_ingest::decode::text::DelimitedFormat;
+use freshet_ingest::spec::DecoderSpec;
+
 use super::*;
 
 /// The spec of the public tutorial, with Kafka as its source.
@@ -138,21 +141,62 @@ fn features_that_are_not_there_are_refused_by_name_with_the_cure() {
         ("/spec/dataSchema/granularitySpec/rollup", json!(true), "rollup is not supported", "\"rollup\": false"),
         ("/spec/dataSchema/granularitySpec/rollup", Value::Null, "Druid's default, true", "\"rollup\": false"),
         ("/spec/dataSchema/transformSpec", json!({"filter": {"type": "selector"}}), "transformSpec", "in the query"),
-        ("/spec/ioConfig/inputFormat", json!({"type": "csv"}), "\"csv\"", "JSON"),
+        ("/spec/ioConfig/inputFormat", json!({"type": "avro_stream"}), "\"avro_stream\"", "json, csv"),
         ("/spec/ioConfig/topicPattern", json!("w.*"), "topicPattern", "one topic"),
-        ("/spec/ioConfig/lateMessageRejectionPeriod", json!("PT1H"), "lateMessageRejectionPeriod", "leave it out"),
         ("/spec/tuningConfig/resetOffsetAutomatically", json!(true), "resetOffsetAutomatically", "leave it out"),
         ("/spec/dataSchema/timestampSpec/format", json!("yyyy-MM-dd"), "\"yyyy-MM-dd\"", "Joda"),
     ] {
         let (_, message, hint) = refusal(pointer, value);
         assert!(message.contains(part) && hint.contains(cure), "{pointer}: {message}; {hint}");
     }
-    let (at, _, hint) = refusal(
-        "/spec/ioConfig/inputFormat",
-        json!({"type": "json", "flattenSpec": {"fields": [{"type": "path", "name": "a", "expr": "$.a"}]}}),
-    );
-    assert_eq!(at, "/spec/ioConfig/inputFormat/flattenSpec/fields");
-    assert!(hint.contains("JSON_VALUE"), "{hint}");
+}
+
+#[test]
+fn input_formats_are_read_and_what_cannot_be_meant_is_placed() {
+    let decoder = |format: Value| {
+        let mut spec = tutorial();
+        spec["spec"]["ioConfig"]["inputFormat"] = format;
+        read(&spec).map(|spec| spec.decoder)
+    };
+    let names = || Some(vec!["time".to_owned(), "page".to_owned()]);
+    let csv = json!({"type": "csv", "columns": ["time", "page"], "listDelimiter": "|", "tryParseNumbers": true});
+    let mut wanted = DelimitedFormat::csv(names());
+    wanted.list_delimiter = "|".to_owned();
+    wanted.numbers = true;
+    assert_eq!(decoder(csv).unwrap(), DecoderSpec::Delimited(wanted));
+    let tsv = json!({"type": "tsv", "delimiter": ";", "findColumnsFromHeader": true, "skipHeaderRows": 2});
+    let wanted = DelimitedFormat { delimiter: ";".to_owned(), skip_rows: 2, ..DelimitedFormat::tsv(None) };
+    assert_eq!(decoder(tsv).unwrap(), DecoderSpec::Delimited(wanted));
+    let both = json!({"type": "csv", "columns": ["time", "page"], "findColumnsFromHeader": true});
+    let wanted = DelimitedFormat { skip_rows: 1, ..DelimitedFormat::csv(names()) };
+    assert_eq!(decoder(both).unwrap(), DecoderSpec::Delimited(wanted), "the header's names are not taken");
+    let pattern = json!({"type": "regex", "pattern": "^(\\S+) (.*)$", "columns": ["time", "page"]});
+    assert!(matches!(decoder(pattern).unwrap(), DecoderSpec::Regex(_)));
+    assert_eq!(decoder(json!({"type": "lines"})).unwrap(), DecoderSpec::Lines);
+    let fields = json!([
+        "page", {"type": "root", "name": "a"}, {"type": "path", "name": "b", "expr": "$.user.city"},
+        {"type": "tree", "name": "c", "nodes": ["user", "city"]},
+    ]);
+    let flatten = json!({"type": "json", "flattenSpec": {"useFieldDiscovery": false, "fields": fields}});
+    assert!(matches!(decoder(flatten).unwrap(), DecoderSpec::Flatten(_)));
+
+    let field = |field: Value| json!({"type": "json", "flattenSpec": {"fields": [field]}});
+    for (format, place) in [
+        (json!({"type": "csv"}), "/columns"),
+        (json!({"type": "csv", "columns": ["a", "a"]}), "/columns"),
+        (json!({"type": "csv", "columns": ["a", 5]}), "/columns/1"),
+        (json!({"type": "tsv", "columns": ["a"], "delimiter": ""}), "/delimiter"),
+        (json!({"type": "csv", "columns": ["a"], "delimiter": ";"}), "/delimiter"),
+        (json!({"type": "regex", "pattern": "("}), "/pattern"),
+        (json!({"type": "xml"}), "/type"),
+        (json!({"type": "json", "flattenSpec": {"useFieldDiscovery": false}}), "/flattenSpec/fields"),
+        (field(json!({"type": "path", "name": "a", "expr": "a.b"})), "/flattenSpec/fields/0/expr"),
+        (field(json!({"type": "jq", "name": "a", "expr": ".a"})), "/flattenSpec/fields/0/type"),
+        (field(json!({"type": "tree", "name": "a"})), "/flattenSpec/fields/0/nodes"),
+    ] {
+        let problem = decoder(format.clone()).expect_err(&format.to_string());
+        assert_eq!(problem.at.as_deref(), Some(format!("/spec/ioConfig/inputFormat{place}").as_str()), "{format}");
+    }
 }
 
 #[test]
@@ -231,4 +275,18 @@ fn garbage_has_a_place() {
     let deep = format!("{{\"type\":\"kafka\",\"context\":{}{}}}", "[".repeat(100), "]".repeat(100));
     assert!(parse(deep.as_bytes()).unwrap_err().message.contains("deeper than 64"));
     assert_eq!(parse(b"[]").unwrap_err().message, "the document is an array, but an object is needed");
+}
+
+#[test]
+fn periods_of_rejection_are_read() {
+    let mut spec = tutorial();
+    spec["spec"]["ioConfig"]["lateMessageRejectionPeriod"] = json!("PT1H");
+    spec["spec"]["ioConfig"]["earlyMessageRejectionPeriod"] = json!("PT10M");
+    let hour = Duration::from_secs(3600);
+    let wanted = AcceptedTime { late_by: Some(hour), early_by: Some(hour / 6), from: None };
+    assert_eq!(read(&spec).unwrap().accepted, wanted);
+    let (at, ..) = refusal("/spec/ioConfig/lateMessageRejectionStartDateTime", json!("yesterday"));
+    assert_eq!(at, "/spec/ioConfig/lateMessageRejectionStartDateTime");
+    spec["spec"]["ioConfig"]["lateMessageRejectionStartDateTime"] = json!("2015-09-12T00:00:00Z");
+    assert!(read(&spec).unwrap_err().message.contains("exclude each other"));
 }
