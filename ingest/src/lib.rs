@@ -16,6 +16,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`Ingest`] | the front: supervisors, pushes, tables |
+//! | [`batch`] | files into sealed segments, all of them or none |
 //! | [`spec`] | what a supervisor is asked to do |
 //! | [`source`] | Kafka and push |
 //! | [`decode`], [`transform`] | bytes to columns; the time column |
@@ -66,6 +67,7 @@
 //! ```
 
 mod appender;
+pub mod batch;
 pub mod counts;
 pub mod dead_letter;
 pub mod decode;

@@ -263,7 +263,7 @@ impl Publisher {
     fn publish(&self, work: &Work, progress: &mut Progress) -> Result<(), Failure> {
         failpoint!("publish.begin")?;
         for snapshot in work.snapshots.iter().skip(progress.stored.len()) {
-            let stored = self.store(snapshot)?;
+            let stored = seal_and_store(&self.node, &self.table, snapshot)?;
             progress.stored.push(stored);
             failpoint!("publish.stored")?;
         }
@@ -293,32 +293,6 @@ impl Publisher {
             "published"
         );
         Ok(())
-    }
-
-    /// Writes one segment to staging, verifies it and stores it.
-    fn store(&self, snapshot: &Arc<GrowingSnapshot>) -> Result<StoredSegment, SegmentError> {
-        // One seal at a time: sorting and writing take memory and a core each.
-        let _turn = self.node.seal_turn.lock();
-        let staging = self.node.storage.staging();
-        // Staging is never read after a crash, so it is on the real disk also where journals are not.
-        Disk::Real.create_dir_all(&staging)?;
-        let sources = [VisibleSegment::Growing(Arc::clone(snapshot))];
-        let sealing = Sealing {
-            id: snapshot.id().clone(),
-            sources: &sources,
-            schema: self.table.schema(),
-            cluster_by: Vec::new(),
-            attempt: AttemptId(rand::random()),
-            layout: Layout::default(),
-        };
-        let sealed = sealing.write(&staging)?;
-        failpoint!("publish.sealed")?;
-        let stored = self.node.runtime.block_on(self.node.storage.deep.put(&sealed));
-        for file in &sealed.files {
-            // What is left is removed at the next start.
-            let _gone = std::fs::remove_file(&file.path);
-        }
-        stored
     }
 
     /// The one transaction that makes rows official.
@@ -370,6 +344,36 @@ impl Publisher {
         self.table.accounts.published(work.pending);
         self.table.memory.resize(work.counted, 0);
     }
+}
+
+/// Writes one segment to staging, verifies it and stores it.
+pub(crate) fn seal_and_store(
+    node: &Node,
+    table: &Table,
+    snapshot: &Arc<GrowingSnapshot>,
+) -> Result<StoredSegment, SegmentError> {
+    // One seal at a time: sorting and writing take memory and a core each.
+    let _turn = node.seal_turn.lock();
+    let staging = node.storage.staging();
+    // Staging is never read after a crash, so it is on the real disk also where journals are not.
+    Disk::Real.create_dir_all(&staging)?;
+    let sources = [VisibleSegment::Growing(Arc::clone(snapshot))];
+    let sealing = Sealing {
+        id: snapshot.id().clone(),
+        sources: &sources,
+        schema: table.schema(),
+        cluster_by: Vec::new(),
+        attempt: AttemptId(rand::random()),
+        layout: Layout::default(),
+    };
+    let sealed = sealing.write(&staging)?;
+    failpoint!("publish.sealed")?;
+    let stored = node.runtime.block_on(node.storage.deep.put(&sealed));
+    for file in &sealed.files {
+        // What is left is removed at the next start.
+        let _gone = std::fs::remove_file(&file.path);
+    }
+    stored
 }
 
 /// Why a publication was not made.

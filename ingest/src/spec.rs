@@ -132,7 +132,7 @@ impl DecoderSpec {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match self {
             Self::Delimited(format) => format.check(),
             Self::Json | Self::Flatten(_) | Self::Regex(_) | Self::Lines => Ok(()),

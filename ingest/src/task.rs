@@ -321,7 +321,7 @@ impl StreamTask {
     }
 }
 
-fn too_bad(tuning: &TuningSpec, bad_rows: u64) -> Option<String> {
+pub(crate) fn too_bad(tuning: &TuningSpec, bad_rows: u64) -> Option<String> {
     if tuning.report_parse_exceptions && bad_rows > 0 {
         return Some("a row could not be read, and reportParseExceptions asks to stop at the first".to_owned());
     }

@@ -17,7 +17,7 @@ pub mod json;
 mod nested;
 mod rows;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text;
 mod values;
 
@@ -35,4 +35,7 @@ pub const RECORD_BYTES_MAX: usize = 10 << 20;
 pub trait Decoder: Send {
     /// Reads all rows of the record numbered `record` in this batch.
     fn decode(&mut self, record: u32, payload: &[u8], rows: &mut Rows);
+
+    /// The next record goes on where the last one ended: what its first lines said still counts.
+    fn resume(&mut self) {}
 }

@@ -169,6 +169,8 @@ pub struct DelimitedDecoder {
     /// Found in a header; kept for the lines of one record.
     header: Vec<String>,
     slots: Vec<SlotId>,
+    /// Whether the next record is the rest of the last one.
+    resumed: bool,
 }
 
 /// One field as it was read: its text within the row's buffer, and whether it stood in quotes.
@@ -213,18 +215,28 @@ impl DelimitedDecoder {
     /// Reads lines of this format.
     pub fn new(format: DelimitedFormat) -> Self {
         let fields = Fields::new(&format.list_delimiter, format.numbers);
-        Self { format, fields, header: Vec::new(), slots: Vec::new() }
+        Self { format, fields, header: Vec::new(), slots: Vec::new(), resumed: false }
     }
 
     /// The names of the columns, from the spec or the record's first row. False: the record has no rows to read.
     fn name_columns(&mut self, record: u32, next: &mut impl FnMut(&mut Row) -> bool, rows: &mut Rows) -> bool {
         let mut row = Row::default();
+        self.slots.clear();
+        if std::mem::take(&mut self.resumed) {
+            let names = self.format.columns.as_deref().unwrap_or(&self.header);
+            self.slots.extend(names.iter().map(|name| rows.slot(name)));
+            if self.slots.is_empty() {
+                let hint = Some("correct the first line".to_owned());
+                rows.refuse(At::Row, "nothing can be read: the header was refused".to_owned(), hint);
+                rows.end_row(record);
+            }
+            return !self.slots.is_empty();
+        }
         for _ in 0..self.format.skip_rows {
             if !next(&mut row) {
                 return false;
             }
         }
-        self.slots.clear();
         if let Some(columns) = &self.format.columns {
             self.slots.extend(columns.iter().map(|name| rows.slot(name)));
             return true;
@@ -314,6 +326,10 @@ impl Decoder for DelimitedDecoder {
         while next(&mut row) {
             self.row(record, &row, rows);
         }
+    }
+
+    fn resume(&mut self) {
+        self.resumed = true;
     }
 }
 
