@@ -58,6 +58,9 @@ pub struct Config {
     pub reader_stall_ms_max: u64,
     /// How long running work may take to finish after SIGTERM, in milliseconds. Default 10,000.
     pub shutdown_ms_max: u64,
+    /// Folders that batch tasks may read files from; a list. Default: none.
+    #[serde(deserialize_with = "one_or_many")]
+    pub input_dir: Vec<PathBuf>,
     /// Where sealed segments are kept: a folder, or `s3://bucket/prefix`. Default: the folder `deep` in the data directory.
     pub deep_storage: Option<String>,
     /// Address of an S3 service other than Amazon's, such as `http://127.0.0.1:9000`.
@@ -151,6 +154,10 @@ pub struct Flags {
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_ms_max: Option<u64>,
+    /// Folder that batch tasks may read files from; may be given several times
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub input_dir: Vec<PathBuf>,
     /// Where sealed segments are kept: a folder, or s3://bucket/prefix [default: deep in the data directory]
     #[arg(long, value_name = "PLACE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,6 +216,20 @@ pub struct Flags {
     pub log: Option<String>,
 }
 
+/// A variable of the environment holds one folder, a file may list several.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(PathBuf),
+        Many(Vec<PathBuf>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(folder) => vec![folder],
+        OneOrMany::Many(folders) => folders,
+    })
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -224,6 +245,7 @@ impl Default for Config {
             compute_threads: None,
             reader_stall_ms_max: 60_000,
             shutdown_ms_max: 10_000,
+            input_dir: Vec::new(),
             deep_storage: None,
             s3_endpoint: None,
             s3_region: None,
@@ -256,6 +278,7 @@ const KEYS: &[&str] = &[
     "compute_threads",
     "reader_stall_ms_max",
     "shutdown_ms_max",
+    "input_dir",
     "deep_storage",
     "s3_endpoint",
     "s3_region",
@@ -344,6 +367,9 @@ impl Config {
             }
         }
         self.deep_place()?;
+        if let Some(folder) = self.input_dir.iter().find(|folder| !folder.is_dir()) {
+            return Err(ServerError::Config(format!("input_dir {} is not a folder", folder.display())));
+        }
         for (name, value) in [
             ("seal_rows_max", self.seal_rows_max),
             ("seal_bytes_max", self.seal_bytes_max),

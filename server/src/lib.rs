@@ -15,6 +15,7 @@
 //! | [`demo`] | the seeded demo stream |
 //! | [`system`] | what `sys` tells |
 //! | [`coordinator`] | the care of what is stored: compaction, cleanup, scrub, copies of the catalog; drop and undo |
+//! | [`tasks`] | batch tasks, one after the other |
 //! | [`telemetry`] | logs and metrics |
 //!
 //! An address that other machines can reach is refused before anything starts:
@@ -42,4 +43,5 @@ pub mod sockets;
 pub mod startup;
 pub mod storage;
 pub mod system;
+pub mod tasks;
 pub mod telemetry;

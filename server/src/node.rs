@@ -31,6 +31,7 @@ use crate::http::tables::Marks;
 use crate::queries::Places;
 use crate::storage;
 use crate::system::System;
+use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 
 /// Threads that serve sockets.
@@ -66,6 +67,8 @@ pub struct Node {
     pub engine: Arc<Engine>,
     /// Takes rows.
     pub ingest: Arc<Ingest>,
+    /// Batch tasks.
+    pub tasks: Tasks,
     /// Takes care of what is stored.
     pub coordinator: Arc<Coordinator>,
     /// Where queries run.
@@ -181,6 +184,7 @@ impl Node {
             live: Hub::new(stopping.child_token()),
             demo: Demo::new(address, Arc::clone(&clock), config.demo_rate, config.seed),
             marks: Marks::default(),
+            tasks: Tasks::default(),
             telemetry: Telemetry::default(),
             work: TaskTracker::new(),
             config,

@@ -1,4 +1,4 @@
-//! The order of stopping, against the walk of an event: refuse new work, stop the demo stream, let running work finish, stop
+//! The order of stopping, against the walk of an event: refuse new work, stop the demo stream and batch tasks, let running work finish, stop
 //! sources, publish what they have read, close the catalog and the listener.
 //!
 //! SIGTERM and SIGINT begin it; a second one ends the process at once. While it runs the listener stays open, so that clients get
@@ -48,6 +48,7 @@ pub async fn drain(node: &Arc<Node>, closed: &CancellationToken) {
     let deadline = Duration::from_millis(node.config.shutdown_ms_max);
     node.stopping.cancel();
     node.demo.stop().await;
+    node.tasks.stop();
     node.coordinator.ask_to_stop();
     node.work.close();
     if tokio::time::timeout(deadline, node.work.wait()).await.is_err() {

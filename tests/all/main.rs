@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod accounts;
+mod batch;
 mod care;
 mod clients;
 mod crash;

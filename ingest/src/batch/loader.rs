@@ -144,7 +144,8 @@ impl Loader<'_> {
         match too_bad(&self.spec.tuning, total.rejected + total.processed_with_error) {
             None => Ok(()),
             Some(what) => {
-                let hint = Some("see the rows in the task's report; correct them, or raise maxParseExceptions".to_owned());
+                let hint =
+                    Some("see the rows in the task's report; correct them, or raise maxParseExceptions".to_owned());
                 Err(IngestError::Invalid { what, at: None, hint })
             }
         }

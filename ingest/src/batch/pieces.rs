@@ -199,7 +199,9 @@ mod tests {
         let csv = DecoderSpec::Delimited(DelimitedFormat::csv(None));
         let row = "1,\"two\nlines\",x\n".repeat(700_000);
         let lines = "{\"a\":\"some text here\"}\n".repeat(500_000);
-        for (text, decoder, per_row) in [(&row, &csv, 2), (&lines, &DecoderSpec::Json, 1), (&lines, &DecoderSpec::Lines, 1)] {
+        for (text, decoder, per_row) in
+            [(&row, &csv, 2), (&lines, &DecoderSpec::Json, 1), (&lines, &DecoderSpec::Lines, 1)]
+        {
             let pieces = cut(text.as_bytes(), decoder, "x");
             assert!(pieces.len() > 1, "{decoder:?}");
             let mut before = 0;

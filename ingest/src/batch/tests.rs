@@ -31,12 +31,7 @@ impl Bench {
             clock: Arc::new(SystemClock::new()),
             runtime: runtime.handle().clone(),
             memory_bytes_max,
-            storage: Storage {
-                deep,
-                disk: Disk::Real,
-                folder: folder.path().to_owned(),
-                node_id: "one".to_owned(),
-            },
+            storage: Storage { deep, disk: Disk::Real, folder: folder.path().to_owned(), node_id: "one".to_owned() },
             seal: SealOptions::default(),
             limits: Limits::default(),
         });

@@ -21,7 +21,8 @@ use crate::ingest::tests::{column, options, request, rows};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::source::{Bounds, RawBatch, Source, SourceError};
 use crate::spec::{
-    AcceptedTime, DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, TimeSpec, TuningSpec,
+    AcceptedTime, DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, TimeSpec,
+    TuningSpec,
 };
 
 fn spec(id: &str, kafka: KafkaSpec) -> SupervisorSpec {

@@ -1,16 +1,16 @@
-//! Dropping an interval, and taking a commit back.
+//! Dropping an interval, putting a load in its place, and taking a commit back.
 //!
-//! Both name exactly the segments they read: rows that come while a drop runs stay, and a segment that another commit closes
+//! All name exactly the segments they read: rows that come while a drop runs stay, and a segment that another commit closes
 //! first makes the answer `Conflict`, upon which the caller starts again from a new reading.
 
 use std::sync::Arc;
 
-use freshet_segment::catalog::{Commit, CommitCause, PublishId, Replacement};
+use freshet_segment::catalog::{Commit, CommitCause, NewSegment, PublishId, Replacement};
 use freshet_segment::error::SegmentError;
 use freshet_segment::failpoint;
 use freshet_segment::id::{SegmentId, Version};
 use freshet_segment::time::{Interval, Timestamp};
-use freshet_segment::timeline::{Changed, TableTimeline};
+use freshet_segment::timeline::{Changed, TableTimeline, TableView};
 
 use super::settle::{Shown, sealed_of};
 use super::{Coordinator, Result};
@@ -38,15 +38,7 @@ impl Coordinator {
     pub async fn drop_interval(&self, table: &str, interval: Interval) -> Result<Dropped> {
         let table = self.table(table)?;
         let view = table.view();
-        let inside: Vec<Shown> =
-            sealed_of(&view).into_iter().filter(|shown| shown.id.interval.overlaps(&interval)).collect();
-        if let Some(over) = inside.iter().find(|s| s.id.interval.intersect(&interval) != Some(s.id.interval)) {
-            let reason = format!(
-                "segment `{}` holds rows of {} and reaches over the border of {interval}: widen the interval",
-                over.id, over.id.interval
-            );
-            return Err(SegmentError::invalid("interval to drop", reason));
-        }
+        let inside = inside(&view, &[interval])?;
         if inside.is_empty() {
             return Ok(Dropped { commit: None, rows: 0 });
         }
@@ -65,6 +57,35 @@ impl Coordinator {
         let rows = inside.iter().map(|shown| shown.segment.rows() as u64).sum();
         tracing::info!(table = %view.name, %interval, segments = inside.len(), rows, commit = commit.seq, "dropped");
         Ok(Dropped { commit: Some(commit), rows })
+    }
+
+    /// Opens segments that a load has stored, in place of the published rows of `replaced`. What the table's tasks hold has to
+    /// be published before.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when a segment reaches over the border of an interval; `Conflict` when one was replaced
+    /// meanwhile: start again.
+    pub async fn load(&self, table: &str, segments: &[NewSegment], replaced: &[Interval]) -> Result<()> {
+        let table = self.table(table)?;
+        let view = table.view();
+        let closed = inside(&view, replaced)?;
+        if closed.is_empty() && segments.is_empty() {
+            return Ok(());
+        }
+        let replacement = Replacement {
+            id: PublishId(rand::random()),
+            table: view.table_id,
+            lease: None,
+            close: closed.iter().map(|shown| shown.id.clone()).collect(),
+            open: segments.to_vec(),
+            cause: CommitCause::Replace,
+        };
+        let new = segments.iter().map(|segment| Some(segment.time_range));
+        let from = earliest(closed.iter().map(|shown| shown.segment.time_range()).chain(new));
+        let rows: u64 = segments.iter().map(|segment| segment.rows).sum();
+        let commit = self.replace(&table, replacement, from).await?;
+        tracing::info!(table = %view.name, closed = closed.len(), opened = segments.len(), rows, commit = commit.seq, "loaded");
+        Ok(())
     }
 
     /// Takes a commit of the last day back: what it closed is visible again, under new ids, and what it opened is not.
@@ -96,6 +117,23 @@ impl Coordinator {
         tracing::info!(table = %view.name, undone = undone.seq, commit = commit.seq, "a commit was taken back");
         Ok(commit)
     }
+}
+
+/// The sealed segments of these intervals.
+fn inside(view: &TableView, intervals: &[Interval]) -> Result<Vec<Shown>> {
+    let mut found = Vec::new();
+    for shown in sealed_of(view) {
+        let Some(touched) = intervals.iter().find(|interval| shown.id.interval.overlaps(interval)) else { continue };
+        if !intervals.iter().any(|interval| shown.id.interval.intersect(interval) == Some(shown.id.interval)) {
+            let reason = format!(
+                "segment `{}` holds rows of {} and reaches over the border of {touched}: widen the interval",
+                shown.id, shown.id.interval
+            );
+            return Err(SegmentError::invalid("interval", reason));
+        }
+        found.push(shown);
+    }
+    Ok(found)
 }
 
 fn earliest(times: impl Iterator<Item = Option<(Timestamp, Timestamp)>>) -> Changed {

@@ -87,11 +87,8 @@ fn delimited(reader: &Reader<'_>, mut format: DelimitedFormat) -> Result<Decoder
 fn columns(reader: &Reader<'_>) -> Result<Option<Vec<String>>, Problem> {
     let at = reader.at("columns");
     let Some(items) = reader.array("columns")? else { return Ok(None) };
-    let names: Result<Vec<String>, Problem> = items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| item.text(&format!("{at}/{index}")).map(str::to_owned))
-        .collect();
+    let names: Result<Vec<String>, Problem> =
+        items.iter().enumerate().map(|(index, item)| item.text(&format!("{at}/{index}")).map(str::to_owned)).collect();
     names.map(|names| (!names.is_empty()).then_some(names))
 }
 

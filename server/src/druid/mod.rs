@@ -4,3 +4,4 @@ mod input_format;
 pub mod json;
 pub mod shown;
 pub mod spec;
+pub mod task;

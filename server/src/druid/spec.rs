@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_ingest::spec::{
-    AcceptedTime, DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, OnDataLoss, SourceSpec,
-    SupervisorSpec, TimeFormat, TimeSpec, TuningSpec, check_property,
+    AcceptedTime, DecoderSpec, DimensionSpec, DimensionsSpec, Discovery, GranularitySpec, KafkaSpec, OnDataLoss,
+    SourceSpec, SupervisorSpec, TimeFormat, TimeSpec, TuningSpec, check_property,
 };
 use freshet_segment::schema::ColumnType;
-use freshet_segment::time::{Granularity, Period, Timestamp};
+use freshet_segment::time::{Granularity, Interval, Period, Timestamp};
 
 use super::json::{Json, Reader};
 use crate::http::reply::Problem;
@@ -57,15 +57,9 @@ pub fn parse(bytes: &[u8]) -> Result<SupervisorSpec, Problem> {
     let suspended = root.bool("suspended")?.unwrap_or(false);
     root.without_effect(&["context"], &mut without_effect);
 
-    let time = time(&schema)?;
-    let dimensions = dimensions(&schema, &mut without_effect)?;
-    let granularity = granularity(&schema, &mut without_effect)?;
-    schema.not_yet("metricsSpec", "leave it out and set \"rollup\": false; aggregate in the query instead")?;
-    schema.not_yet("transformSpec", "leave it out, and compute or filter in the query or before Kafka")?;
-    schema.not_yet("parser", "use timestampSpec and dimensionsSpec here, and inputFormat in ioConfig")?;
-    schema.without_effect(&["projections"], &mut without_effect);
-    schema.finish()?;
-
+    // A stream has no end, so the intervals that a batch would fill say nothing.
+    let DataSchema { time, dimensions, granularity, intervals } = data_schema(schema, &mut without_effect)?;
+    without_effect.extend(intervals.map(|(at, _)| at));
     let (source, decoder) = io_config(&io, &mut without_effect)?;
     let accepted = accepted(&io)?;
     io.finish()?;
@@ -91,6 +85,45 @@ pub fn parse(bytes: &[u8]) -> Result<SupervisorSpec, Problem> {
         document: Arc::from(text),
         without_effect,
     })
+}
+
+/// What streams and batches have in common.
+pub(super) struct DataSchema {
+    pub(super) time: TimeSpec,
+    pub(super) dimensions: DimensionsSpec,
+    pub(super) granularity: GranularitySpec,
+    /// `granularitySpec.intervals` and its place, where it is set.
+    pub(super) intervals: Option<(String, Vec<Interval>)>,
+}
+
+/// Reads all of `dataSchema` but its name, which was read before.
+pub(super) fn data_schema(schema: Reader<'_>, without_effect: &mut Vec<String>) -> Result<DataSchema, Problem> {
+    let time = time(&schema)?;
+    let dimensions = dimensions(&schema, without_effect)?;
+    let (granularity, intervals) = granularity(&schema)?;
+    schema.not_yet("metricsSpec", "leave it out and set \"rollup\": false; aggregate in the query instead")?;
+    schema.not_yet("transformSpec", "leave it out, and compute or filter in the query or before Kafka")?;
+    schema.not_yet("parser", "use timestampSpec and dimensionsSpec here, and inputFormat in ioConfig")?;
+    schema.without_effect(&["projections"], without_effect);
+    schema.finish()?;
+    Ok(DataSchema { time, dimensions, granularity, intervals })
+}
+
+/// The intervals of a batch, and their place.
+type Intervals = Option<(String, Vec<Interval>)>;
+
+fn intervals(reader: &Reader<'_>) -> Result<Intervals, Problem> {
+    let at = reader.at("intervals");
+    let Some(items) = reader.array("intervals")? else { return Ok(None) };
+    let mut all = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let at = format!("{at}/{index}");
+        let interval = item.text(&at)?.parse().map_err(|error| {
+            Problem::from_segment(error).at(&at).hint("write start/end, for example 2015-09-12/2015-09-13")
+        })?;
+        all.push(interval);
+    }
+    Ok((!all.is_empty()).then_some((at, all)))
 }
 
 fn time(schema: &Reader<'_>) -> Result<TimeSpec, Problem> {
@@ -188,7 +221,7 @@ fn dimension(item: &Json, at: &str, without_effect: &mut Vec<String>) -> Result<
     Ok(DimensionSpec { name, column_type })
 }
 
-fn granularity(schema: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<GranularitySpec, Problem> {
+fn granularity(schema: &Reader<'_>) -> Result<(GranularitySpec, Intervals), Problem> {
     let rollup_hint = "set \"granularitySpec\": {\"rollup\": false}: every row is kept, and SQL aggregates it";
     let Some(reader) = schema.object("granularitySpec")? else {
         return Err(Problem::invalid(
@@ -223,10 +256,11 @@ fn granularity(schema: &Reader<'_>, without_effect: &mut Vec<String>) -> Result<
             .at(reader.at("segmentGranularity"))
             .hint("take hour, day, month or all"));
     }
-    reader.without_effect(&["intervals"], without_effect);
+    let intervals = intervals(&reader)?;
     reader.finish()?;
     let default = GranularitySpec::default();
-    Ok(GranularitySpec { segment: segment.unwrap_or(default.segment), query: query.unwrap_or(default.query) })
+    let spec = GranularitySpec { segment: segment.unwrap_or(default.segment), query: query.unwrap_or(default.query) };
+    Ok((spec, intervals))
 }
 
 /// A name, or `{"type":"period","period":"PT5M","timeZone":..}`.
@@ -330,9 +364,11 @@ fn accepted(io: &Reader<'_>) -> Result<AcceptedTime, Problem> {
     };
     let late_by = period(io, "lateMessageRejectionPeriod")?;
     if from.is_some() && late_by.is_some() {
-        return Err(Problem::invalid("lateMessageRejectionPeriod and lateMessageRejectionStartDateTime exclude each other")
-            .at(io.at(key))
-            .hint("keep one of the two"));
+        return Err(Problem::invalid(
+            "lateMessageRejectionPeriod and lateMessageRejectionStartDateTime exclude each other",
+        )
+        .at(io.at(key))
+        .hint("keep one of the two"));
     }
     Ok(AcceptedTime { late_by, early_by: period(io, "earlyMessageRejectionPeriod")?, from })
 }

@@ -33,6 +33,7 @@ pub mod sql;
 pub mod status;
 pub mod supervisors;
 pub mod tables;
+pub mod tasks;
 
 /// All routes of `node`.
 pub fn router(node: &Arc<Node>) -> Router {
@@ -87,6 +88,27 @@ fn druid() -> Routes {
         .route("/druid/v2/datasources/{table}/metrics", get(tables::metrics))
         .merge(services::routes())
         .merge(supervisors)
+        .merge(tasks())
+}
+
+fn tasks() -> Routes {
+    let at = |rest: &str| format!("/druid/indexer/v1/{rest}");
+    let of_state = |state: &'static str| get(move |node, query| tasks::of_state(state, node, query));
+    Router::new()
+        .route(&at("task"), post(tasks::post))
+        .route(&at("task/{id}"), get(tasks::one))
+        .route(&at("task/{id}/status"), get(tasks::status))
+        .route(&at("task/{id}/reports"), get(tasks::reports))
+        .route(&at("task/{id}/log"), get(tasks::log))
+        .route(&at("task/{id}/shutdown"), post(tasks::shutdown))
+        .route(&at("taskStatus"), post(tasks::statuses))
+        .route(&at("datasources/{table}/shutdownAllTasks"), post(tasks::shutdown_all))
+        .route(&at("tasks"), get(tasks::list))
+        .route(&at("completeTasks"), of_state("complete"))
+        .route(&at("runningTasks"), of_state("running"))
+        .route(&at("pendingTasks"), of_state("pending"))
+        .route(&at("waitingTasks"), of_state("waiting"))
+        .layer(map_response(supervisors::short_errors))
 }
 
 fn own() -> Routes {

@@ -11,7 +11,8 @@ fn path(name: &str, path: &str) -> FlattenField {
     FlattenField::path(name, path).expect("a path")
 }
 
-const ROW: &str = r#"{"ts":1,"a":{"b":[{"c":7},{"c":8}],"x y":"z"},"tags":["p","q"],"n":3,"b":"root","dotted.name":true}"#;
+const ROW: &str =
+    r#"{"ts":1,"a":{"b":[{"c":7},{"c":8}],"x y":"z"},"tags":["p","q"],"n":3,"b":"root","dotted.name":true}"#;
 
 #[test]
 fn each_sort_of_field_finds_its_value() {
