@@ -150,7 +150,7 @@ fn begins_object(bytes: &[u8], at: usize) -> bool {
 /// The records of a piece: each object of JSON by itself, so that a broken one costs no other; all else as it is.
 pub(super) fn records(decoder: &DecoderSpec, piece: &[u8]) -> Vec<Range<usize>> {
     if !matches!(decoder, DecoderSpec::Json | DecoderSpec::Flatten(_)) {
-        return vec![0..piece.len()];
+        return std::iter::once(0..piece.len()).collect();
     }
     let mut records = Vec::new();
     let mut start = 0;

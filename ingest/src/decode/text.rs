@@ -314,7 +314,7 @@ impl Decoder for DelimitedDecoder {
         }
         let mut reader = if self.format.quotes {
             let delimiter = self.format.delimiter.bytes().next().unwrap_or(b',');
-            Lines::Quoted(QuotedLines::new(payload, delimiter))
+            Lines::Quoted(Box::new(QuotedLines::new(payload, delimiter)))
         } else {
             Lines::Plain(PlainLines { rest: payload, line: 1, delimiter: self.format.delimiter.clone() })
         };
@@ -334,7 +334,7 @@ impl Decoder for DelimitedDecoder {
 }
 
 enum Lines<'a> {
-    Quoted(QuotedLines<'a>),
+    Quoted(Box<QuotedLines<'a>>),
     Plain(PlainLines<'a>),
 }
 
