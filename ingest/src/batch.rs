@@ -21,7 +21,7 @@ use freshet_segment::id::{TableId, TableName};
 use freshet_segment::time::Interval;
 use parking_lot::Mutex;
 
-use crate::counts::{Counts, SharedCounts};
+use crate::counts::Counts;
 use crate::dead_letter::DeadLetter;
 use crate::error::Result;
 use crate::ingest::Ingest;
@@ -63,7 +63,7 @@ pub enum BatchInput {
 /// What others see of a load while it runs, and how they end it.
 #[derive(Debug, Default)]
 pub struct BatchProgress {
-    counts: SharedCounts,
+    counts: Mutex<Counts>,
     letters: Mutex<Vec<DeadLetter>>,
     stopped: AtomicBool,
 }
@@ -71,7 +71,7 @@ pub struct BatchProgress {
 impl BatchProgress {
     /// What became of the rows so far.
     pub fn counts(&self) -> Counts {
-        self.counts.read()
+        *self.counts.lock()
     }
 
     /// The first refused rows.

@@ -15,7 +15,7 @@ use freshet_segment::time::Interval;
 use super::pieces::{Pieces, records};
 use super::{BatchInput, BatchProgress, BatchSpec, LETTERS_MAX, Loaded};
 use crate::counts::Counts;
-use crate::dead_letter::{DeadLetter, Origin, quote};
+use crate::dead_letter::{DeadLetter, quote};
 use crate::decode::{BadField, DecodeRules, Decoder, Rows};
 use crate::error::{IngestError, Result};
 use crate::ingest::Ingest;
@@ -138,9 +138,9 @@ impl Loader<'_> {
             bytes: piece.len() as u64,
             ..Counts::default()
         };
-        self.progress.counts.add(counts);
+        *self.progress.counts.lock() += counts;
         self.keep_letters(piece, lines, &records, rows);
-        let total = self.progress.counts.read();
+        let total = self.progress.counts();
         match too_bad(&self.spec.tuning, total.rejected + total.processed_with_error) {
             None => Ok(()),
             Some(what) => {
@@ -162,7 +162,9 @@ impl Loader<'_> {
             let before = piece.get(..range.start).unwrap_or_default().iter().filter(|b| **b == b'\n').count() as u64;
             letters.push(DeadLetter {
                 time: now,
-                origin: Origin::Push,
+                stream: Arc::from("batch"),
+                partition: 0,
+                offset: -1,
                 row: rejection.row_in_record,
                 at: rejection.at.text(lines + before),
                 reason: rejection.reason.clone(),
