@@ -166,6 +166,7 @@ impl<B: Books> Ledger<B> {
             let entry: Option<SegmentEntry> = self.get(&segment_key(undone.table, old)).await?;
             let entry = entry.filter(|entry| entry.id == *old && entry.visible_until.is_some() && !entry.condemned);
             let row = entry.ok_or_else(|| changed(old, "its files are being deleted"))?.into_row(0);
+            self.must_be_out_of_sight(&row.segment, &closing).await?;
             let segment = NewSegment { id: new.clone(), ..row.segment };
             self.put_segment(&table, &segment, id, seq).await?;
             opened.push(new.clone());
@@ -175,6 +176,23 @@ impl<B: Books> Ledger<B> {
             return Err(SegmentError::invalid("undo", reason));
         }
         self.commit(None, undone.table, CommitCause::Undo, &opened, closing).await
+    }
+
+    /// Refuses rows that are visible already under another id: a commit that opened nothing could be undone twice.
+    async fn must_be_out_of_sight(&mut self, segment: &NewSegment, closing: &[SegmentEntry]) -> Result<()> {
+        let path = segment.files.parquet.path.to_value();
+        let named: Vec<FileEntry> = self.scan(Scan::of(vec![path])).await?;
+        for file in named {
+            let key = [table_key(file.table), file.number.to_value()];
+            let entry: Option<SegmentEntry> = self.get(&key).await?;
+            let stays = |entry: &SegmentEntry| {
+                entry.visible_until.is_none() && closing.iter().all(|closed| closed.id != entry.id)
+            };
+            if entry.as_ref().is_some_and(stays) {
+                return Err(changed(&segment.id, "its rows are visible again: it was undone before"));
+            }
+        }
+        Ok(())
     }
 
     /// Opens a segment whose files were never in the catalog.

@@ -12,6 +12,7 @@ pub(super) async fn all(subject: &Subject<'_>) {
     a_compaction_must_keep_every_row(subject.catalog).await;
     an_interval_is_dropped_whole(subject.catalog).await;
     an_undo_opens_the_files_again(subject).await;
+    a_drop_is_undone_once(subject).await;
 }
 
 fn replacement(bench: &Bench<'_>, close: &[&NewSegment], open: Vec<NewSegment>, cause: CommitCause) -> Replacement {
@@ -230,4 +231,21 @@ async fn an_undo_opens_the_files_again(subject: &Subject<'_>) {
     let newer = bench.segment(1, 0, 0).await.id;
     let error = catalog.undo(late.id, &[(b.id, newer)]).await.expect_err("too late");
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+async fn a_drop_is_undone_once(subject: &Subject<'_>) {
+    let catalog = subject.catalog;
+    let bench = Bench::new(catalog, "dropped twice").await;
+    let a = bench.segment(0, 5, 50).await;
+    bench.publish(0, 5, &[&a]).await;
+    let dropped = replacement(&bench, &[&a], vec![], CommitCause::Drop);
+    catalog.replace(dropped.clone()).await.expect("dropped");
+    let (first, second) = (bench.segment(0, 0, 0).await.id, bench.segment(0, 0, 0).await.id);
+    catalog.undo(dropped.id, &[(a.id.clone(), first)]).await.expect("undone");
+    // It opened nothing that would have to be open still, and yet its rows must not come back twice.
+    let twice = catalog.undo(dropped.id, &[(a.id.clone(), second)]).await.expect_err("undone already");
+    assert!(matches!(twice, SegmentError::Changed { .. }), "{twice:?}");
+    let rows: u64 = catalog.reading(bench.table.id).await.expect("read").segments.iter().map(|s| s.segment.rows).sum();
+    assert_eq!(rows, 5);
+    bench.is_sound().await;
 }
