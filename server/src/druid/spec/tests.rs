@@ -156,7 +156,9 @@ fn input_formats_are_read_and_what_cannot_be_meant_is_placed() {
     let decoder = |format: Value| {
         let mut spec = tutorial();
         spec["spec"]["ioConfig"]["inputFormat"] = format;
-        read(&spec).map(|spec| spec.decoder)
+        let spec = read(&spec)?;
+        spec.check()?;
+        Ok::<_, Problem>(spec.decoder)
     };
     let names = || Some(vec!["time".to_owned(), "page".to_owned()]);
     let csv = json!({"type": "csv", "columns": ["time", "page"], "listDelimiter": "|", "tryParseNumbers": true});
