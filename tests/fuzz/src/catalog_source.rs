@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use freshet_segment::Result;
 use freshet_segment::catalog::{
-    AccountRow, Accounting, Catalog, CommitCause, Counts, DataGap, DeadLetter, DedupKey, MemoryCatalog, NewSegment, Publication, PublishId, Replacement,
-    SegmentFiles, StoredFile, StreamRange, SupervisorRow,
+    AccountRow, Accounting, Catalog, CommitCause, Counts, DataGap, DeadLetter, DedupKey, MemoryCatalog, NewSegment,
+    Publication, PublishId, Replacement, SegmentFiles, StoredFile, StreamRange, SupervisorRow,
 };
 use freshet_segment::clock::ManualClock;
 use freshet_segment::id::{SegmentId, TableId, Version};
