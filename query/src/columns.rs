@@ -210,6 +210,8 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Interval(_) | DataType::Duration(_) => "INTERVAL".to_owned(),
         DataType::Struct(_) => "ROW".to_owned(),
+        DataType::Map(..) => "MAP".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "TIME".to_owned(),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             format!("{} ARRAY", type_name(item.data_type()))
         }

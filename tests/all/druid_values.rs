@@ -387,7 +387,7 @@ fn what_no_format_can_hold_is_refused_before_the_first_byte() {
             let answer = ask(&json!({"query": sql, "resultFormat": format}));
             // A function may be unknown; what matters is that no answer breaks off.
             let said = answer.expect_error(400);
-            assert!(said.contains("which no answer can hold") || said.contains("No match found"), "{sql}: {said}");
+            assert!(said.contains("which cannot be shown") || said.contains("No match found"), "{sql}: {said}");
         }
     }
 }
