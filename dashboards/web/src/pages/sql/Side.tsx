@@ -71,17 +71,27 @@ function Schema({ catalog, error, search, onInsert, onPreview }: { catalog: Cata
         // A single table is open at once, and so is one that holds what is searched.
         const open = found || turned.has(key) !== (own === 1 && table.schema === OWN_SCHEMA);
         const state = table.schema === OWN_SCHEMA ? alive?.find((each) => each.name === table.name) : undefined;
-        const toggle = () => setTurned((before) => { const next = new Set(before); if (!next.delete(key)) next.add(key); return next; });
+        const turn = (what: string) => setTurned((before) => { const next = new Set(before); if (!next.delete(what)) next.add(what); return next; });
+        const toggle = () => turn(key);
+        // System tables are many and seldom wanted: folded, they are one stop on the way to the editor.
+        const fold = `schema ${table.schema}`;
+        const unfolded = table.schema === OWN_SCHEMA || word !== "" || turned.has(fold);
+        if (!unfolded && !first) return null;
         return (
           <li key={key}>
-            {first && <h2 className={styles.schemaName}>{table.schema}</h2>}
-            <div className={styles.tableRow}>
+            {first && (
+              <h2 className={styles.schemaName}>
+                <button type="button" className={styles.caret} aria-expanded={unfolded} aria-label={`Tables of ${table.schema}`} onClick={() => turn(fold)}><ChevronIcon size={12} /></button>
+                {table.schema}
+              </h2>
+            )}
+            {unfolded && <div className={styles.tableRow}>
               <button type="button" className={styles.caret} aria-expanded={open} aria-label={`Columns of ${key}`} onClick={toggle}><ChevronIcon size={12} /></button>
               <button type="button" className={styles.tableName} title={`Insert ${key}`} onClick={() => onInsert(sqlName(table))}>{table.name}</button>
               {state !== undefined && <span className={styles.rate} title={`${state.rows.toLocaleString("en")} rows`}>{state.rowsPerSecond > 0 ? formatRate(state.rowsPerSecond) : `${formatNumber(state.rows)} rows`}</span>}
               <button type="button" className={styles.preview} aria-label={`Preview ${key}`} title="Preview the newest 100 rows" onClick={() => onPreview(table)}><PlayIcon size={12} /></button>
-            </div>
-            {open && (
+            </div>}
+            {unfolded && open && (
               <ul className={styles.columns}>
                 {columns.map((column) => (
                   <li key={column.name}>
