@@ -17,7 +17,6 @@ use freshet_segment::clock::Clock;
 use freshet_segment::error::ErrorKind;
 use freshet_segment::failpoint;
 use freshet_segment::id::TableName;
-use freshet_segment::schema::{ColumnRole, Observed};
 use freshet_segment::time::Timestamp;
 use freshet_segment::timeline::Timeline;
 use parking_lot::Mutex;
@@ -162,17 +161,7 @@ impl Ingest {
         spec.check()?;
         let _turn = self.take_turn().await?;
         self.refuse_while_stopping()?;
-        let columns: Vec<Observed> = spec
-            .dimensions
-            .declared
-            .iter()
-            .map(|dimension| Observed {
-                name: Arc::from(dimension.name.as_str()),
-                column_type: dimension.column_type,
-                role: ColumnRole::Dimension,
-                multi_value: false,
-            })
-            .collect();
+        let columns = spec.dimensions.declared_columns();
         let table = self.tables.open_or_create(&spec.table, &columns).await?;
         table.declare(&self.node, &columns).await?;
         failpoint!("spec.declared")?;

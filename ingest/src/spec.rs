@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_segment::id::TableName;
-use freshet_segment::schema::ColumnType;
+use freshet_segment::schema::{ColumnRole, ColumnType, Observed};
 use freshet_segment::time::{Granularity, Period, Timestamp, Zone};
 
 use crate::decode::Decoder;
@@ -206,6 +206,19 @@ impl DimensionsSpec {
     /// Every field becomes a column of the type its values show.
     pub fn discovered() -> Self {
         Self { declared: Vec::new(), discovery: Discovery::Typed, include_all: true, exclusions: Vec::new() }
+    }
+
+    /// The listed columns, as a schema takes them.
+    pub(crate) fn declared_columns(&self) -> Vec<Observed> {
+        self.declared
+            .iter()
+            .map(|dimension| Observed {
+                name: Arc::from(dimension.name.as_str()),
+                column_type: dimension.column_type,
+                role: ColumnRole::Dimension,
+                multi_value: false,
+            })
+            .collect()
     }
 
     /// What an undeclared field becomes: `include_all` keeps it, as text unless types are discovered.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use freshet_segment::catalog::NewSegment;
 use freshet_segment::growing::GrowingSegment;
 use freshet_segment::id::{SegmentId, Version};
-use freshet_segment::schema::{ColumnRole, Observed, TableSchema};
+use freshet_segment::schema::TableSchema;
 use freshet_segment::time::Interval;
 
 use super::pieces::{Pieces, records};
@@ -33,17 +33,7 @@ const MEMORY_SHARE: usize = 4;
 const NUMBERS_LEASED: u32 = 64;
 
 pub(super) fn load(ingest: &Arc<Ingest>, spec: &BatchSpec, progress: &BatchProgress) -> Result<Loaded> {
-    let columns: Vec<Observed> = spec
-        .dimensions
-        .declared
-        .iter()
-        .map(|dimension| Observed {
-            name: Arc::from(dimension.name.as_str()),
-            column_type: dimension.column_type,
-            role: ColumnRole::Dimension,
-            multi_value: false,
-        })
-        .collect();
+    let columns = spec.dimensions.declared_columns();
     let node = Arc::clone(&ingest.node);
     let table = node.runtime.block_on(async {
         let table = ingest.tables.open_or_create(&spec.table, &columns).await?;

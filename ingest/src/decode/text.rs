@@ -514,41 +514,46 @@ impl RegexDecoder {
 
 impl Decoder for RegexDecoder {
     fn decode(&mut self, record: u32, payload: &[u8], rows: &mut Rows) {
-        if too_long(record, payload, rows) {
-            return;
-        }
-        let mut found = false;
-        let (mut rest, mut number) = (payload, 0);
-        while !rest.is_empty() {
-            let (bytes, after) = cut_line(rest);
-            rest = after;
-            number += 1;
-            if bytes.is_empty() {
-                continue;
+        each_line(record, payload, rows, |number, text, rows| match self.format.pattern.captures(text) {
+            None => {
+                let reason = format!("{:?} does not match the pattern", shorten(text));
+                rows.refuse(line(number), reason, Some("widen the pattern, or mend the line".to_owned()));
             }
-            found = true;
-            match std::str::from_utf8(bytes) {
-                Err(_) => not_utf8(rows, number),
-                Ok(text) => match self.format.pattern.captures(text) {
-                    None => {
-                        let reason = format!("{:?} does not match the pattern", shorten(text));
-                        rows.refuse(line(number), reason, Some("widen the pattern, or mend the line".to_owned()));
+            Some(groups) => {
+                for (name, group) in self.format.columns.iter().zip(groups.iter().skip(1)) {
+                    let slot = rows.slot(name);
+                    if let Some(group) = group {
+                        self.fields.put(rows, slot, group.as_str(), true);
                     }
-                    Some(groups) => {
-                        for (name, group) in self.format.columns.iter().zip(groups.iter().skip(1)) {
-                            let slot = rows.slot(name);
-                            if let Some(group) = group {
-                                self.fields.put(rows, slot, group.as_str(), true);
-                            }
-                        }
-                    }
-                },
+                }
             }
-            rows.end_row(record);
+        });
+    }
+}
+
+/// Gives each line that is text, with its number from 1, to `read`, and ends its row.
+fn each_line(record: u32, payload: &[u8], rows: &mut Rows, mut read: impl FnMut(u64, &str, &mut Rows)) {
+    if too_long(record, payload, rows) {
+        return;
+    }
+    let mut found = false;
+    let (mut rest, mut number) = (payload, 0);
+    while !rest.is_empty() {
+        let (bytes, after) = cut_line(rest);
+        rest = after;
+        number += 1;
+        if bytes.is_empty() {
+            continue;
         }
-        if !found {
-            nothing(record, rows);
+        found = true;
+        match std::str::from_utf8(bytes) {
+            Err(_) => not_utf8(rows, number),
+            Ok(text) => read(number, text, rows),
         }
+        rows.end_row(record);
+    }
+    if !found {
+        nothing(record, rows);
     }
 }
 
@@ -560,33 +565,12 @@ pub struct LineDecoder {
 
 impl Decoder for LineDecoder {
     fn decode(&mut self, record: u32, payload: &[u8], rows: &mut Rows) {
-        if too_long(record, payload, rows) {
-            return;
-        }
-        let mut found = false;
-        let (mut rest, mut number) = (payload, 0);
-        while !rest.is_empty() {
-            let (bytes, after) = cut_line(rest);
-            rest = after;
-            number += 1;
-            if bytes.is_empty() {
-                continue;
-            }
-            found = true;
-            match std::str::from_utf8(bytes) {
-                Err(_) => not_utf8(rows, number),
-                Ok(text) => {
-                    self.scratch.clear();
-                    quote(text, &mut self.scratch);
-                    let slot = rows.slot("line");
-                    rows.value(slot, &self.scratch);
-                }
-            }
-            rows.end_row(record);
-        }
-        if !found {
-            nothing(record, rows);
-        }
+        each_line(record, payload, rows, |_, text, rows| {
+            self.scratch.clear();
+            quote(text, &mut self.scratch);
+            let slot = rows.slot("line");
+            rows.value(slot, &self.scratch);
+        });
     }
 }
 

@@ -18,6 +18,8 @@ use super::spec::{DataSchema, data_schema};
 use crate::http::reply::Problem;
 use crate::nearest::did_you_mean;
 
+/// Longest id that a poster may choose.
+const ID_BYTES_MAX: usize = 500;
 /// Most files of one task.
 const FILES_MAX: usize = 100_000;
 /// Deepest folder below the base.
@@ -63,6 +65,13 @@ pub fn parse(bytes: &[u8], folders: &[PathBuf]) -> Result<TaskSpec, Problem> {
         }
     };
     let id = root.text("id")?.map(str::to_owned);
+    if let Some(id) = &id
+        && (id.is_empty() || id.len() > ID_BYTES_MAX || id.contains('/') || id.chars().any(char::is_control))
+    {
+        return Err(Problem::invalid(format!("task id {:?} cannot be used", id.chars().take(100).collect::<String>()))
+            .at("/id")
+            .hint("leave it out, or take a short name without slashes and control characters"));
+    }
     let mut without_effect = Vec::new();
     root.without_effect(&["context", "resource", "groupId", "dataSource"], &mut without_effect);
     let inner = root.required_object("spec")?;

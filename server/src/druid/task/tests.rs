@@ -99,6 +99,8 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
     };
     for (pointer, value, at) in [
         ("/type", json!("compact"), "/type"),
+        ("/id", json!("a/b"), "/id"),
+        ("/id", json!(""), "/id"),
         ("/spec/ioConfig/inputSource", json!({"type": "hdfs"}), "/spec/ioConfig/inputSource/type"),
         ("/spec/ioConfig/inputSource", json!({"type": "inline"}), "/spec/ioConfig/inputSource/data"),
         ("/spec/ioConfig/appendToExistin", json!(true), "/spec/ioConfig/appendToExistin"),
